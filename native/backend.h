@@ -1,0 +1,165 @@
+/* The kernel table: one versioned C struct that every backend fills (DESIGN §2).
+ *
+ * All tensors are dense and row-major; a kernel that takes strides says so. Kernels trust their arguments:
+ * validation lives in TypeScript. Every kernel returns TG_OK or TG_FAILED; after TG_FAILED, last_error() holds
+ * the sentence for the calling thread. Data (NaN, Inf, denormals) never makes a kernel fail or read out of bounds.
+ *
+ * Calling convention of the addon: each argument travels as a double (pointers and sizes are exact below 2^53),
+ * and each struct below consists of int64_t members only, so that it travels as that many doubles.
+ */
+#ifndef TAUTGRAD_BACKEND_H
+#define TAUTGRAD_BACKEND_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#define TG_BACKEND_VERSION 1
+#define TG_MAX_RANK 8
+
+enum { TG_OK = 0, TG_FAILED = 1 };
+
+typedef enum tg_dtype { TG_F32 = 0, TG_F64 = 1, TG_I32 = 2, TG_U8 = 3 } tg_dtype;
+
+/* A shape, or strides counted in elements. */
+typedef struct tg_dims {
+  int64_t rank;
+  int64_t d[TG_MAX_RANK];
+} tg_dims;
+
+typedef enum tg_unary_op {
+  TG_NEG = 0, TG_EXP, TG_LOG, TG_LOG1P, TG_EXPM1, TG_SQRT, TG_RSQRT, TG_SQUARE, TG_RECIPROCAL, TG_TANH, TG_SIGMOID,
+  TG_SOFTPLUS, TG_RELU, TG_ABS, TG_SIGN, TG_SIN, TG_COS, TG_FLOOR, TG_ROUND, TG_IS_NAN /* 1 or 0 in the same dtype */
+} tg_unary_op;
+
+/* MASK_POSITIVE(a, b) = a > 0 ? b : 0, the derivative of relu as a linear map of b. */
+typedef enum tg_binary_op {
+  TG_ADD = 0, TG_SUB, TG_MUL, TG_DIV, TG_POW, TG_MIN, TG_MAX, TG_MASK_POSITIVE
+} tg_binary_op;
+
+typedef enum tg_compare_op { TG_EQ = 0, TG_NE, TG_LT, TG_LE, TG_GT, TG_GE } tg_compare_op;
+
+typedef enum tg_reduce_op { TG_SUM = 0, TG_PROD, TG_REDUCE_MIN, TG_REDUCE_MAX, TG_ARG_MIN, TG_ARG_MAX } tg_reduce_op;
+
+/* 2D cross-correlation (1D: h = kh = 1):
+ *   y[n,o,i,j] = sum_{c,a,b} x[n, c, i*stride_h + a*dilation_h - pad_h, j*stride_w + b*dilation_w - pad_w] * w[o,c,a,b]
+ * with zeros outside; pad_h/pad_w are the paddings before the first row/column (may be negative), the padding after the last one
+ * follows from out_h/out_w. x: [n, c_in, h, w]; w: [c_out, c_in/groups, kh, kw]; y: [n, c_out, out_h, out_w].
+ * conv_data and conv_weights are the two partial transposes of the same trilinear form <y, conv(x, w)>. */
+typedef struct tg_conv {
+  int64_t n, c_in, h, w, c_out, kh, kw, out_h, out_w;
+  int64_t stride_h, stride_w, pad_h, pad_w, dilation_h, dilation_w, groups;
+} tg_conv;
+
+/* Lines inside a dense tensor seen as [outer, n, inner]: line (o, i) has its k-th sample at (o*n + k)*inner + i. */
+typedef struct tg_lines {
+  int64_t outer, n, inner;
+} tg_lines;
+
+typedef enum tg_tv2d_method {
+  TG_TV2D_ACCELERATED = 0, /* accelerated Dykstra with adaptive restart, stops at the tolerance */
+  TG_TV2D_DYKSTRA = 1      /* plain Dykstra, exactly max_iterations sweeps (Yeh et al. 2022, algorithm 1) */
+} tg_tv2d_method;
+
+typedef struct tg_tv2d {
+  int64_t batch, height, width;
+  int64_t method;
+  int64_t max_iterations;
+} tg_tv2d;
+
+/* Solver report, one per image, in float64: TG_TV_REPORT numbers {gap, relative gap, iterations, objective}. */
+#define TG_TV_REPORT 4
+
+typedef struct tg_backend {
+  uint32_t version; /* TG_BACKEND_VERSION */
+  const char *name; /* "cpu" or "cuda" */
+  const char *(*last_error)(void);
+  const char *(*describe)(void); /* instruction set or GPU name */
+
+  /* ---- memory: 64-byte aligned blocks of a caching pool ---- */
+  void *(*alloc)(int64_t bytes); /* NULL when out of memory */
+  void (*release)(void *block);
+  void (*memory_stats)(int64_t *live_bytes, int64_t *live_blocks, int64_t *cached_bytes);
+  void (*trim)(void); /* gives cached blocks back to the system */
+
+  /* ---- elementwise; n counts elements; y may alias an input of the same size ---- */
+  int (*fill)(int64_t dtype, int64_t n, double value, void *y);
+  int (*arange)(int64_t dtype, int64_t n, double start, double step, void *y);
+  int (*cast)(int64_t from, int64_t to, int64_t n, const void *x, void *y); /* float to int: towards zero, saturating, NaN -> 0 */
+  int (*unary)(int64_t op, int64_t dtype, int64_t n, const void *x, void *y);
+  /* broadcasting: shape is that of y, strides are 0 along broadcast axes. TG_POW takes a and b elementwise. */
+  int (*binary)(int64_t op, int64_t dtype, const tg_dims *shape, const void *a, const tg_dims *a_strides, const void *b,
+                const tg_dims *b_strides, void *y);
+  int (*compare)(int64_t op, int64_t dtype, const tg_dims *shape, const void *a, const tg_dims *a_strides, const void *b,
+                 const tg_dims *b_strides, void *y /* uint8 0 or 1 */);
+  int (*select)(int64_t dtype, const tg_dims *shape, const void *condition /* uint8 */, const tg_dims *c_strides, const void *a,
+                const tg_dims *a_strides, const void *b, const tg_dims *b_strides, void *y);
+  /* y[strided] = x[strided]; offsets in elements; strides may be negative or 0 (x only). Serves transpose, flip, slice, pad, concat, broadcast. */
+  int (*copy_strided)(int64_t dtype, const tg_dims *shape, const void *x, int64_t x_offset, const tg_dims *x_strides, void *y,
+                      int64_t y_offset, const tg_dims *y_strides);
+  /* along the middle axis of [outer, n, inner]; arg reductions write int32. Sums are pairwise or wider: the result does not depend on threads. */
+  int (*reduce)(int64_t op, int64_t dtype, const tg_lines *lines, const void *x, void *y);
+  int (*cumsum)(int64_t dtype, const tg_lines *lines, int64_t reverse, const void *x, void *y);
+  /* y[o, k, i] = x[o, index[k], i] for k < count;   x: [outer, n, inner] */
+  int (*gather)(int64_t dtype, const tg_lines *lines, int64_t count, const void *x, const void *index /* int32 */, void *y);
+  /* y[o, index[k], i] += x[o, k, i] into a y of zeros [outer, n, inner] */
+  int (*scatter_add)(int64_t dtype, const tg_lines *lines, int64_t count, const void *x, const void *index, void *y);
+
+  /* ---- linear algebra ---- */
+  /* c[b] = op(a[b]) op(b[b]), op(a): [m, k], op(b): [k, n]; batch strides in elements, 0 = shared */
+  int (*matmul)(int64_t dtype, int64_t batch, int64_t m, int64_t n, int64_t k, int64_t transpose_a, int64_t transpose_b, const void *a,
+                int64_t a_stride, const void *b, int64_t b_stride, void *c);
+  int (*conv_forward)(int64_t dtype, const tg_conv *p, const void *x, const void *w, void *y);
+  int (*conv_data)(int64_t dtype, const tg_conv *p, const void *dy, const void *w, void *dx);
+  int (*conv_weights)(int64_t dtype, const tg_conv *p, const void *x, const void *dy, void *dw);
+  /* Batched tridiagonal systems, LAPACK's meanings, systems along the middle axis; rhs has the layout of `lines`, d too; e, dl, du have n - 1.
+   * status (int32 per system): 0, or the 1-based index of the first pivot that is not positive (pttrf) or is zero (gtsv). */
+  int (*pttrf)(int64_t dtype, const tg_lines *lines, const void *d, const void *e, void *d_out, void *l_out, void *status);
+  int (*pttrs)(int64_t dtype, const tg_lines *lines, const void *d, const void *l, const void *b, void *x);
+  int (*ptsv)(int64_t dtype, const tg_lines *lines, const void *d, const void *e, const void *b, void *x, void *status);
+  int (*gtsv)(int64_t dtype, const tg_lines *lines, const void *dl, const void *d, const void *du, const void *b, void *x, void *status);
+
+  /* ---- random numbers: Philox 4x32-10, value k of the stream depends only on (seed, offset + k) ---- */
+  int (*random_uniform)(int64_t dtype, int64_t n, int64_t seed, int64_t offset, void *y); /* [0, 1) */
+  int (*random_normal)(int64_t dtype, int64_t n, int64_t seed, int64_t offset, void *y);
+
+  /* ---- optimisers, in place ---- */
+  /* step counts from 1; decoupled decay is AdamW's, otherwise decay is added to the gradient */
+  int (*adam)(int64_t dtype, int64_t n, void *param, const void *gradient, void *m, void *v, double lr, double beta1, double beta2,
+              double epsilon, double decay, int64_t decoupled, int64_t step);
+  int (*sgd)(int64_t dtype, int64_t n, void *param, const void *gradient, void *velocity /* NULL without momentum */, double lr,
+             double momentum, double dampening, double decay, int64_t nesterov, int64_t first_step);
+
+  /* ---- total variation (float32 and float64) ---- */
+  /* y = argmin 1/2|y - x|^2 + sum_e lambda_line w_e |y_{e+1} - y_e| per line. lambda: [outer*inner]; weights: NULL or [outer, n-1, inner], >= 0. */
+  int (*prox1d)(int64_t dtype, const tg_lines *lines, const void *x, const void *lambda, const void *weights, void *y);
+  /* out = mean of v over the runs of bitwise equal y along each line: the Jacobian of prox1d in x, self-adjoint. */
+  int (*prox1d_average)(int64_t dtype, const tg_lines *lines, const void *y, const void *v, void *out);
+  /* anisotropic 2D: y = argmin 1/2|y-x|^2 + sum lambda_rows wx |horizontal differences| + sum lambda_cols wy |vertical differences|.
+   * lambda_rows, lambda_cols: [batch]; wx: NULL or [batch, height, width-1]; wy: NULL or [batch, height-1, width].
+   * lambda_rows weighs the differences inside a row. tolerance: relative gap; report: float64 [batch, TG_TV_REPORT].
+   * labels: NULL or int32 [batch, height, width]: connected components of the solution (label = smallest pixel index of the component
+   * inside its image). cancel: NULL or an int32 that another thread sets to nonzero; the kernel then fails with "cancelled". */
+  int (*prox2d)(int64_t dtype, const tg_tv2d *p, double tolerance, const void *x, const void *lambda_rows, const void *lambda_cols,
+                const void *wx, const void *wy, void *y, void *labels, void *report, const void *cancel);
+  /* out = mean of v over each label's pixels: the Jacobian of prox2d in x, self-adjoint. labels: int32 [batch, pixels] as above. */
+  int (*component_average)(int64_t dtype, int64_t batch, int64_t pixels, const void *labels, const void *v, void *out);
+  /* isotropic (Rudin-Osher-Fatemi) 2D, forward differences, Neumann boundary; certified gap as in prox2d. lambda: [batch]. */
+  int (*rof2d)(int64_t dtype, const tg_tv2d *p, double tolerance, const void *x, const void *lambda, void *y, void *report,
+               const void *cancel);
+} tg_backend;
+
+/* Fills the CPU backend's table with the widest instruction set this machine has (or the one TAUTGRAD_ISA names). */
+const tg_backend *tg_cpu_backend(void);
+
+/* Exported by libtautgrad_cuda.so. */
+typedef const tg_backend *(*tg_backend_entry)(void);
+#define TG_CUDA_ENTRY "tg_cuda_backend"
+
+#ifdef __cplusplus
+}
+#endif
+#endif

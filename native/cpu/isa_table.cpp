@@ -1,0 +1,20 @@
+// Compiled once per instruction set: gathers that set's kernels into a table.
+#include "isa.h"
+
+#define TG_CONCAT2(a, b) a##b
+#define TG_CONCAT(a, b) TG_CONCAT2(a, b)
+
+extern "C" void TG_CONCAT(tg_cpu_register_, TG_ISA)(tg_backend *t) {
+  using namespace tautgrad::cpu::TG_ISA;
+  register_elementwise(t);
+  register_movement(t);
+  register_reduce(t);
+  register_matmul(t);
+  register_conv(t);
+  register_tridiagonal(t);
+  register_random(t);
+  register_optimizer(t);
+  register_prox1d(t);
+  register_prox2d(t);
+  register_rof(t);
+}

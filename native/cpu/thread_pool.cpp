@@ -1,0 +1,185 @@
+#include "parallel.h"
+
+#include <atomic>
+#include <condition_variable>
+#include <cstdlib>
+#include <cstring>
+#include <mutex>
+#include <sched.h>
+#include <thread>
+#include <unistd.h>
+
+namespace tautgrad::cpu {
+namespace {
+
+int configured_threads() {
+  if (const char *text = std::getenv("TAUTGRAD_THREADS")) {
+    const long n = std::strtol(text, nullptr, 10);
+    if (n >= 1 && n <= 1024) return static_cast<int>(n);
+  }
+#if defined(__linux__)
+  cpu_set_t set;
+  if (sched_getaffinity(0, sizeof set, &set) == 0) {
+    const int n = CPU_COUNT(&set);
+    if (n >= 1) return n;
+  }
+#endif
+  const unsigned n = std::thread::hardware_concurrency();
+  return n >= 1 ? static_cast<int>(n) : 1;
+}
+
+// One parallel_for in flight. It lives on its caller's stack: a worker may touch it only between taking `workers` under the
+// pool's mutex and giving it back.
+struct Job {
+  void (*body)(void *, int64_t);
+  void *context;
+  int64_t count;
+  std::atomic<int64_t> next{0};
+  std::atomic<int> workers{0};
+  Job *following = nullptr;
+};
+
+inline void pause() {
+#if defined(__x86_64__)
+  __builtin_ia32_pause();
+#elif defined(__aarch64__)
+  asm volatile("yield");
+#endif
+}
+
+thread_local bool inside_job = false;
+
+void drain(Job &job) {
+  const bool outer = inside_job;
+  inside_job = true;
+  for (;;) {
+    const int64_t i = job.next.fetch_add(1, std::memory_order_relaxed);
+    if (i >= job.count) break;
+    job.body(job.context, i);
+  }
+  inside_job = outer;
+}
+
+// Never destroyed: workers may still run while the process exits.
+class Pool {
+public:
+  explicit Pool(int threads) : size_(threads), owner_(getpid()) {
+    for (int i = 1; i < threads; ++i) std::thread([this] { work(); }).detach();
+  }
+
+  void run(Job &job) {
+    {
+      std::lock_guard<std::mutex> lock(mutex_);
+      job.following = jobs_;
+      jobs_ = &job;
+    }
+    epoch_.fetch_add(1, std::memory_order_release);
+    if (sleepers_.load(std::memory_order_seq_cst) > 0) wake_.notify_all();
+    drain(job);
+    {
+      std::lock_guard<std::mutex> lock(mutex_);
+      for (Job **p = &jobs_; *p; p = &(*p)->following)
+        if (*p == &job) {
+          *p = job.following;
+          break;
+        }
+    }
+    // Off the list: no further worker can take it. Wait for those inside.
+    for (int spins = 0; job.workers.load(std::memory_order_acquire) != 0; ++spins) {
+      if (spins < 4096)
+        pause();
+      else
+        std::this_thread::yield();
+    }
+  }
+
+  int size() const { return size_; }
+  bool usable() const { return owner_ == getpid(); } // a forked child has no workers
+
+private:
+  Job *take() {
+    for (Job *job = jobs_; job; job = job->following)
+      if (job->next.load(std::memory_order_relaxed) < job->count) {
+        job->workers.fetch_add(1, std::memory_order_acquire);
+        return job;
+      }
+    return nullptr;
+  }
+
+  void work() {
+    for (;;) {
+      const uint64_t seen = epoch_.load(std::memory_order_acquire);
+      Job *job;
+      {
+        std::lock_guard<std::mutex> lock(mutex_);
+        job = take();
+      }
+      if (job) {
+        drain(*job);
+        job->workers.fetch_sub(1, std::memory_order_release);
+        continue;
+      }
+      // A short spin bridges the gap between the kernels of one training step; a longer one would steal time from others.
+      bool changed = false;
+      for (int spins = 0; spins < 2000 && !changed; ++spins) {
+        pause();
+        changed = epoch_.load(std::memory_order_acquire) != seen;
+      }
+      if (changed) continue;
+      std::unique_lock<std::mutex> lock(mutex_);
+      sleepers_.fetch_add(1, std::memory_order_seq_cst);
+      wake_.wait(lock, [&] { return epoch_.load(std::memory_order_acquire) != seen; });
+      sleepers_.fetch_sub(1, std::memory_order_seq_cst);
+    }
+  }
+
+  const int size_;
+  const pid_t owner_;
+  std::mutex mutex_;
+  std::condition_variable wake_;
+  Job *jobs_ = nullptr;
+  std::atomic<uint64_t> epoch_{0};
+  std::atomic<int> sleepers_{0};
+};
+
+Pool &pool() {
+  static Pool *instance = new Pool(configured_threads());
+  return *instance;
+}
+
+struct ScratchBlocks {
+  void *block[SCRATCH_SLOTS] = {};
+  int64_t bytes[SCRATCH_SLOTS] = {};
+  ~ScratchBlocks() {
+    for (void *b : block) std::free(b);
+  }
+};
+} // namespace
+
+int thread_count() { return pool().size(); }
+
+void parallel_for_raw(int64_t count, void (*body)(void *, int64_t), void *context) {
+  if (count <= 0) return;
+  if (count == 1 || inside_job || pool().size() == 1 || !pool().usable()) {
+    for (int64_t i = 0; i < count; ++i) body(context, i);
+    return;
+  }
+  Job job;
+  job.body = body;
+  job.context = context;
+  job.count = count;
+  pool().run(job);
+}
+
+void *scratch(int slot, int64_t bytes) {
+  thread_local ScratchBlocks own;
+  if (own.bytes[slot] < bytes) {
+    std::free(own.block[slot]);
+    const int64_t rounded = (bytes + bytes / 4 + 4095) / 4096 * 4096;
+    own.block[slot] = std::aligned_alloc(64, static_cast<size_t>(rounded));
+    own.bytes[slot] = own.block[slot] ? rounded : 0;
+  }
+  return own.block[slot];
+}
+
+} // namespace tautgrad::cpu
