@@ -68,13 +68,15 @@ public:
   }
 
   void run(Job &job) {
+    bool sleeping;
     {
       std::lock_guard<std::mutex> lock(mutex_);
       job.following = jobs_;
       jobs_ = &job;
+      epoch_.fetch_add(1, std::memory_order_release);
+      sleeping = sleepers_ > 0;
     }
-    epoch_.fetch_add(1, std::memory_order_release);
-    if (sleepers_.load(std::memory_order_seq_cst) > 0) wake_.notify_all();
+    if (sleeping) wake_.notify_all();
     drain(job);
     {
       std::lock_guard<std::mutex> lock(mutex_);
@@ -127,9 +129,9 @@ private:
       }
       if (changed) continue;
       std::unique_lock<std::mutex> lock(mutex_);
-      sleepers_.fetch_add(1, std::memory_order_seq_cst);
+      ++sleepers_;
       wake_.wait(lock, [&] { return epoch_.load(std::memory_order_acquire) != seen; });
-      sleepers_.fetch_sub(1, std::memory_order_seq_cst);
+      --sleepers_;
     }
   }
 
@@ -139,7 +141,7 @@ private:
   std::condition_variable wake_;
   Job *jobs_ = nullptr;
   std::atomic<uint64_t> epoch_{0};
-  std::atomic<int> sleepers_{0};
+  int sleepers_ = 0; // guarded by mutex_
 };
 
 Pool &pool() {
