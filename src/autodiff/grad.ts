@@ -50,7 +50,11 @@ export function valueAndGrad<A extends readonly unknown[], N extends number = 0>
 /** The gradient of a scalar function in its argument number `argnum`. */
 export function grad<A extends readonly unknown[], N extends number = 0>(f: (...args: A) => Tensor, argnum: N = 0 as N): (...args: A) => A[N] {
   const both = valueAndGrad(f, argnum);
-  return (...args) => both(...args).gradient;
+  return (...args) => {
+    const { value, gradient } = both(...args);
+    value.dispose();
+    return gradient;
+  };
 }
 
 /** The product of the Hessian of a scalar function with a vector, by forward over reverse. */

@@ -1,6 +1,5 @@
 /** Forward mode: every value carries its tangent. */
-import { type Shape, Tensor, isFloat, sameShape, tidy } from '../tensor/index.js';
-import { formatShape } from '../tensor/index.js';
+import { type Shape, type Tensor, formatShape, isFloat, sameShape, tidy } from '../tensor/index.js';
 import { type Primitive, type Tangent, Trace, Tracer, withLevels, zeroTangent } from './primitive.js';
 import { type Tree, flatten } from './tree.js';
 
@@ -16,6 +15,10 @@ export class Dual extends Tracer {
 
   override alias(shape: Shape = this.shape): Dual {
     return new Dual(this.trace as JvpTrace, this.primal.alias(shape), this.tangent.alias(shape));
+  }
+
+  override own(): Dual {
+    return new Dual(this.trace as JvpTrace, this.primal.own(), this.tangent.own());
   }
 
   override dispose(): void {
@@ -46,7 +49,9 @@ export class JvpTrace extends Trace {
       const result = primitive.jvp(primals, tangents, params);
       return result.outputs.map((output, i) => {
         const tangent = result.tangents[i] ?? null;
-        return tangent === null ? output : new Dual(this, output, tangent);
+        // A rule may hand an input through: the result needs a handle of its own, or disposing one would dispose the other.
+        const value = primals.includes(output) ? output.own() : output;
+        return tangent === null ? value : new Dual(this, value, tangents.includes(tangent) ? tangent.own() : tangent);
       });
     });
   }

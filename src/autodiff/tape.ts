@@ -1,5 +1,5 @@
 /** Linearisation: a record of the linear operations that tangents go through, and its transposition (reverse mode). */
-import { Tensor, adopt, isFloat, tidy } from '../tensor/index.js';
+import { type Tensor, adopt, isFloat, tidy } from '../tensor/index.js';
 import { Dual, JvpTrace } from './jvp.js';
 import { type Aval, type Primitive, type Tangent, Trace, Tracer, sumTangents, withLevels, zeroTangent } from './primitive.js';
 
@@ -15,6 +15,9 @@ class LinearValue extends Tracer {
   }
 
   override alias(): LinearValue {
+    return this;
+  }
+  override own(): LinearValue {
     return this;
   }
   override dispose(): void {}
@@ -153,8 +156,8 @@ export class LinearMap {
         const slot = slots.take(-1, i);
         if (slot === null) return null;
         // From the slot's private handle to one that belongs to the caller's scope.
-        const owned = slot instanceof Tracer ? slot : slot.reshaped(slot.shape);
-        if (!(slot instanceof Tracer)) slot.dispose();
+        const owned = slot.own();
+        slot.dispose();
         return owned;
       });
     } finally {

@@ -31,7 +31,7 @@ export function adopt(value: Disposable): boolean {
 }
 
 function collect(value: unknown, found: Set<unknown>): void {
-  if (typeof value !== 'object' || value === null || found.has(value)) return;
+  if ((typeof value !== 'object' && typeof value !== 'function') || value === null || found.has(value)) return;
   found.add(value);
   if (isHolder(value)) for (const held of value.heldValues()) collect(held, found);
   else if (Array.isArray(value)) for (const item of value) collect(item, found);

@@ -88,6 +88,11 @@ export class Tensor {
     return new Tensor(this.dtype, shape, this.storage.retain());
   }
 
+  /** @internal A second handle on the same memory, owned by the current scope. */
+  own(): Tensor {
+    return this.reshaped(this.shape);
+  }
+
   /** Gives the memory back (when no other tensor shares it). Disposing twice is allowed; any other use afterwards throws. */
   dispose(): void {
     const storage = this.#storage;
