@@ -12,15 +12,12 @@ class BuildError extends Error {}
 
 function onPath(program) {
   const folders = (process.env.PATH ?? '').split(path.delimiter);
-  return path.isAbsolute(program)
-    ? fs.existsSync(program)
-    : folders.some((folder) => folder && fs.existsSync(path.join(folder, program)));
+  return path.isAbsolute(program) ? fs.existsSync(program) : folders.some((folder) => folder && fs.existsSync(path.join(folder, program)));
 }
 
 /** Throws one sentence that says what to install. */
 function requireTools(tools) {
-  if (process.platform === 'win32')
-    throw new BuildError('tautgrad has no build for Windows yet: use it inside WSL, Linux or macOS.');
+  if (process.platform === 'win32') throw new BuildError('tautgrad has no build for Windows yet: use it inside WSL, Linux or macOS.');
   const compilers = process.env.CXX ? [process.env.CXX.trim().split(/\s+/)[0]] : ['c++', 'g++', 'clang++'];
   const missing = tools.filter((tool) => (tool === 'g++' ? !compilers.some(onPath) : !onPath(tool)));
   if (missing.length > 0)
