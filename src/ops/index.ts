@@ -8,3 +8,4 @@ export * from './matmul.js';
 export * from './movement.js';
 export * from './prox.js';
 export * from './reduce.js';
+export * from './tridiagonal.js';
