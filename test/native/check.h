@@ -1,4 +1,3 @@
-<<<<<<< HEAD
 // What the native tests share: CHECK, a small seeded generator, and the way to read /shared vectors. Each test is one executable that
 // prints its failures and exits with 1 when there are any.
 #pragma once
@@ -80,29 +79,3 @@ inline bool read_doubles(const std::string &path, std::vector<double> *values) {
 #define CHECK(condition) check::report((condition), __FILE__, __LINE__, #condition, "")
 #define CHECK_NEAR(a, b, tolerance)                                                                                                        \
   check::report(std::fabs(double(a) - double(b)) <= (tolerance), __FILE__, __LINE__, #a " ~ " #b, check::text(double(a), double(b)))
-=======
-// What a native test needs and no more: CHECK prints the failed condition, report() gives the exit status.
-#pragma once
-
-#include <atomic>
-#include <cstdio>
-
-namespace check {
-inline std::atomic<int> failures{0};
-inline std::atomic<int> checks{0};
-
-inline bool that(bool condition, const char *text, const char *file, int line) {
-  ++checks;
-  // A broken inner loop must not bury the first failures under millions of lines.
-  if (!condition && ++failures <= 20) std::fprintf(stderr, "%s:%d: failed: %s\n", file, line, text);
-  return condition;
-}
-
-inline int report() {
-  std::printf("%d checks, %d failed\n", checks.load(), failures.load());
-  return failures.load() || !checks.load() ? 1 : 0;
-}
-} // namespace check
-
-#define CHECK(...) check::that(static_cast<bool>(__VA_ARGS__), #__VA_ARGS__, __FILE__, __LINE__)
->>>>>>> packaging
