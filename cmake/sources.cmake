@@ -18,4 +18,5 @@ set(TG_ISA_SOURCES
   native/cpu/prox2d.cpp
   native/cpu/rof.cpp)
 set(TG_ADDON_SOURCES
-  native/addon/addon.cpp)
+  native/addon/addon.cpp
+  native/addon/cuda_loader.cpp)

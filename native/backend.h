@@ -155,9 +155,13 @@ typedef struct tg_backend {
 /* Fills the CPU backend's table with the widest instruction set this machine has (or the one TAUTGRAD_ISA names). */
 const tg_backend *tg_cpu_backend(void);
 
-/* Exported by libtautgrad_cuda.so. */
+/* Threads of the process-wide pool, the calling one included. */
+int tg_cpu_threads(void);
+
+/* Exported by libtautgrad_cuda.so: the table, or NULL without a usable GPU; then the second one says why. */
 typedef const tg_backend *(*tg_backend_entry)(void);
 #define TG_CUDA_ENTRY "tg_cuda_backend"
+#define TG_CUDA_REASON "tg_cuda_reason"
 
 #ifdef __cplusplus
 }

@@ -83,3 +83,5 @@ extern "C" const tg_backend *tg_cpu_backend(void) {
   static const tg_backend table = tautgrad::cpu::make_table();
   return &table;
 }
+
+extern "C" int tg_cpu_threads(void) { return tautgrad::cpu::thread_count(); }

@@ -1,31 +1,46 @@
 #include "parallel.h"
 
+#include <algorithm>
 #include <atomic>
+#include <cmath>
 #include <condition_variable>
+#include <cstdio>
 #include <cstdlib>
-#include <cstring>
 #include <mutex>
 #include <sched.h>
+#include <system_error>
 #include <thread>
 #include <unistd.h>
 
 namespace tautgrad::cpu {
 namespace {
 
+// A container's share of processor time in cores (control groups, version 2), rounded up; 0 without a limit. More threads than that
+// would use the share up early in each period and then all stand still.
+int quota_cores() {
+  double quota = 0, period = 0;
+  if (FILE *file = std::fopen("/sys/fs/cgroup/cpu.max", "r")) {
+    if (std::fscanf(file, "%lf %lf", &quota, &period) != 2) quota = period = 0; // "max 100000": no limit
+    std::fclose(file);
+  }
+  return quota > 0 && period > 0 ? static_cast<int>(std::ceil(std::min(quota / period, 1024.0))) : 0;
+}
+
+int usable_cores() {
+#if defined(__linux__)
+  cpu_set_t set;
+  if (sched_getaffinity(0, sizeof set, &set) == 0 && CPU_COUNT(&set) >= 1) return CPU_COUNT(&set);
+#endif
+  return std::max(1, static_cast<int>(std::thread::hardware_concurrency()));
+}
+
 int configured_threads() {
   if (const char *text = std::getenv("TAUTGRAD_THREADS")) {
     const long n = std::strtol(text, nullptr, 10);
     if (n >= 1 && n <= 1024) return static_cast<int>(n);
   }
-#if defined(__linux__)
-  cpu_set_t set;
-  if (sched_getaffinity(0, sizeof set, &set) == 0) {
-    const int n = CPU_COUNT(&set);
-    if (n >= 1) return n;
-  }
-#endif
-  const unsigned n = std::thread::hardware_concurrency();
-  return n >= 1 ? static_cast<int>(n) : 1;
+  const int quota = quota_cores();
+  return quota ? std::min(quota, usable_cores()) : usable_cores();
 }
 
 // One parallel_for in flight. It lives on its caller's stack: a worker may touch it only between taking `workers` under the
@@ -63,8 +78,12 @@ void drain(Job &job) {
 // Never destroyed: workers may still run while the process exits.
 class Pool {
 public:
-  explicit Pool(int threads) : size_(threads), owner_(getpid()) {
-    for (int i = 1; i < threads; ++i) std::thread([this] { work(); }).detach();
+  explicit Pool(int threads) : owner_(getpid()) {
+    try {
+      for (; size_ < threads; ++size_) std::thread([this] { work(); }).detach();
+    } catch (const std::system_error &) {
+      // A limit on processes or memory: the threads that there are do the work.
+    }
   }
 
   void run(Job &job) {
@@ -135,7 +154,7 @@ private:
     }
   }
 
-  const int size_;
+  int size_ = 1; // the calling thread and the workers; fixed once constructed
   const pid_t owner_;
   std::mutex mutex_;
   std::condition_variable wake_;
@@ -175,9 +194,10 @@ void parallel_for_raw(int64_t count, void (*body)(void *, int64_t), void *contex
 
 void *scratch(int slot, int64_t bytes) {
   thread_local ScratchBlocks own;
-  if (own.bytes[slot] < bytes) {
+  if (!own.block[slot] || own.bytes[slot] < bytes) {
     std::free(own.block[slot]);
-    const int64_t rounded = (bytes + bytes / 4 + 4095) / 4096 * 4096;
+    // A quarter more than asked for, so that slowly growing wishes do not allocate each time.
+    const int64_t rounded = std::max<int64_t>(4096, (bytes + bytes / 4 + 4095) / 4096 * 4096);
     own.block[slot] = std::aligned_alloc(64, static_cast<size_t>(rounded));
     own.bytes[slot] = own.block[slot] ? rounded : 0;
   }

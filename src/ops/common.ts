@@ -1,0 +1,85 @@
+/** What the operation families share: argument conversion, constants, strides. */
+import { type Aval } from '../autodiff/index.js';
+import {
+  DTYPE_BYTES,
+  DTYPE_CODE,
+  type DType,
+  type FloatDType,
+  type Shape,
+  Tensor,
+  broadcastStrides,
+  isFloat,
+  outsideScopes,
+  promote,
+  scalar,
+  sizeOf,
+  stridesOf,
+} from '../tensor/index.js';
+import { kernels } from '../backend/index.js';
+
+/** A tensor, or a number that stands for a scalar of the other operand's dtype. */
+export type Operand = Tensor | number;
+
+export const code = (x: Aval): number => DTYPE_CODE[x.dtype];
+
+export function checkTensor(x: unknown, name = 'x'): Tensor {
+  if (x instanceof Tensor) return x;
+  throw new TypeError(`Expected a tensor for ${name} but received ${x === null ? 'null' : Array.isArray(x) ? 'an array' : typeof x}`);
+}
+
+export function checkFloat(x: unknown, name = 'x'): Tensor & { dtype: FloatDType } {
+  const t = checkTensor(x, name);
+  if (!isFloat(t.dtype)) throw new TypeError(`Expected a float32 or float64 tensor for ${name} but received ${t.dtype}`);
+  return t as Tensor & { dtype: FloatDType };
+}
+
+/** Scalars that programs use again and again (2, 0.5, 1e-8 …) are made once. */
+const constants = new Map<string, Tensor>();
+
+export function constant(value: number, dtype: DType): Tensor {
+  const key = `${dtype}:${Object.is(value, -0) ? '-0' : value}`;
+  const known = constants.get(key);
+  // The caller gets a handle of its own: disposing it must not empty the cache.
+  if (known !== undefined) return known.own();
+  const made = outsideScopes(() => scalar(value, dtype));
+  if (constants.size < 256) {
+    const kept = made.alias();
+    constants.set(key, kept);
+  }
+  const own = made.own();
+  made.dispose();
+  return own;
+}
+
+/** Zero-filled storage of the given shape. */
+export function zerosOf(shape: Shape, dtype: DType): Tensor {
+  const y = Tensor.empty(dtype, shape);
+  kernels.fill(DTYPE_CODE[dtype], y.size, 0, y.address);
+  return y;
+}
+
+/** Both operands as tensors of one dtype. Numbers take the other operand's dtype (float32 next to integers when they are fractional). */
+export function unify(a: Operand, b: Operand, cast: (x: Tensor, dtype: DType) => Tensor): [Tensor, Tensor] {
+  if (typeof a === 'number' && typeof b === 'number') return [constant(a, 'float32'), constant(b, 'float32')];
+  if (typeof a === 'number') {
+    const y = checkTensor(b, 'b');
+    const [q, p] = unify(y, a, cast);
+    return [p, q];
+  }
+  const x = checkTensor(a, 'a');
+  if (typeof b === 'number') {
+    const dtype = isFloat(x.dtype) || Number.isInteger(b) ? x.dtype : 'float32';
+    return [x.dtype === dtype ? x : cast(x, dtype), constant(b, dtype)];
+  }
+  const y = checkTensor(b, 'b');
+  if (x.dtype === y.dtype) return [x, y];
+  const dtype = promote(x.dtype, y.dtype);
+  return [x.dtype === dtype ? x : cast(x, dtype), y.dtype === dtype ? y : cast(y, dtype)];
+}
+
+/** y[y_offset + strided] = x[x_offset + strided] over `shape`. */
+export function copyStrided(shape: Shape, x: Tensor, xOffset: number, xStrides: readonly number[], y: Tensor, yOffset: number, yStrides: readonly number[]): void {
+  if (sizeOf(shape) > 0) kernels.copyStrided(code(x), shape, x.address, xOffset, xStrides, y.address, yOffset, yStrides);
+}
+
+export { DTYPE_BYTES, broadcastStrides, sizeOf, stridesOf };

@@ -1,0 +1,55 @@
+/** Gather and its adjoint, scatter-add. */
+import { type Primitive, bind1, definePrimitive } from '../autodiff/index.js';
+import { kernels } from '../backend/index.js';
+import { Tensor, checkAxis, formatShape, linesAlong } from '../tensor/index.js';
+import { checkTensor, code, zerosOf } from './common.js';
+
+export const gatherPrimitive: Primitive<{ axis: number }> = definePrimitive<{ axis: number }>({
+  name: 'gather',
+  shape: ([x, index], { axis }) => [{ dtype: x!.dtype, shape: x!.shape.map((n, i) => (i === axis ? (index!.shape[0] as number) : n)) }],
+  kernel: ([x, index], { axis }) => {
+    const y = Tensor.empty(x!.dtype, x!.shape.map((n, i) => (i === axis ? index!.size : n)));
+    kernels.gather(code(x!), linesAlong(x!.shape, axis), index!.size, x!.address, index!.address, y.address);
+    return [y];
+  },
+  linear: {
+    inputs: [0],
+    transpose: ([ct], [x, index], { axis }) => [bind1(scatterAddPrimitive, [ct!, index!], { axis, extent: x!.shape[axis] as number }), null],
+  },
+});
+
+export const scatterAddPrimitive: Primitive<{ axis: number; extent: number }> = definePrimitive<{ axis: number; extent: number }>({
+  name: 'scatterAdd',
+  shape: ([x], { axis, extent }) => [{ dtype: x!.dtype, shape: x!.shape.map((n, i) => (i === axis ? extent : n)) }],
+  kernel: ([x, index], { axis, extent }) => {
+    const y = zerosOf(x!.shape.map((n, i) => (i === axis ? extent : n)), x!.dtype);
+    kernels.scatterAdd(code(x!), linesAlong(y.shape, axis), index!.size, x!.address, index!.address, y.address);
+    return [y];
+  },
+  linear: { inputs: [0], transpose: ([ct], [, index], { axis }) => [bind1(gatherPrimitive, [ct!, index!], { axis }), null] },
+});
+
+function checkIndex(index: Tensor, extent: number): void {
+  if (checkTensor(index, 'index').dtype !== 'int32' || index.rank !== 1) {
+    throw new TypeError(`Expected an int32 tensor of rank 1 for index but received ${index.dtype} ${formatShape(index.shape)}`);
+  }
+  for (const i of index.dataSync()) {
+    if (i < 0 || i >= extent) throw new RangeError(`Expected indices in [0, ${extent - 1}] but received ${i}`);
+  }
+}
+
+/** The slices of x at `index` (int32, rank 1) along an axis. */
+export function gather(x: Tensor, index: Tensor, axis = 0): Tensor {
+  const at = checkAxis(axis, checkTensor(x).rank);
+  checkIndex(index, x.shape[at] as number);
+  return bind1(gatherPrimitive, [x, index], { axis: at });
+}
+
+/** A tensor of zeros with `extent` slices along the axis, to which the slices of x are added at `index`. */
+export function scatterAdd(x: Tensor, index: Tensor, extent: number, axis = 0): Tensor {
+  const at = checkAxis(axis, checkTensor(x).rank);
+  if (!Number.isInteger(extent) || extent < 0) throw new RangeError(`Expected an integer >= 0 for extent but received ${String(extent)}`);
+  checkIndex(index, extent);
+  if (index.size !== x.shape[at]) throw new RangeError(`Expected ${x.shape[at]} indices but received ${index.size}`);
+  return bind1(scatterAddPrimitive, [x, index], { axis: at, extent });
+}
