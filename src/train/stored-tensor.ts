@@ -59,7 +59,7 @@ export function toBytes(name: string, { dtype, shape, data }: StoredTensor): Uin
 /** The numbers of a tensor: a view of the bytes where they are aligned, else a copy. */
 export function toTypedArray(dtype: Dtype, bytes: Uint8Array): StoredArray {
   const { array, bytes: size } = dtypes[dtype];
-  const aligned = bytes.byteOffset % size === 0 ? bytes : bytes.slice();
+  const aligned = bytes.byteOffset % size === 0 ? bytes : new Uint8Array(bytes); // Buffer.slice would not copy
   const length = bytes.byteLength / size;
   if (dtype === 'F16' || dtype === 'BF16') {
     const words = new Uint16Array(aligned.buffer, aligned.byteOffset, length);
