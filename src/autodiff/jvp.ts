@@ -118,3 +118,10 @@ function checkTangents(primals: readonly Tensor[], tangents: readonly Tensor[]):
     }
   });
 }
+
+/** The value underneath every level of differentiation. Null for a tangent that is being recorded: it has no value. */
+export function underlying(x: Tensor): Tensor | null {
+  let value: Tensor = x;
+  while (value instanceof Dual) value = value.primal;
+  return value instanceof Tracer ? null : value;
+}

@@ -1,5 +1,5 @@
 // The caching pool: alignment, reuse, counts, trimming, concurrent use, and answering NULL when memory runs out.
-#include "check.h"
+#include "concurrent_check.h"
 #include "cpu/memory.h"
 
 #include <cstdint>

@@ -1,5 +1,5 @@
 // The thread pool: every index once, nesting, several callers, its size from the environment, and life without enough threads.
-#include "check.h"
+#include "concurrent_check.h"
 #include "cpu/parallel.h"
 
 #include <atomic>

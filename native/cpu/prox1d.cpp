@@ -1,0 +1,46 @@
+// prox1d and its Jacobian product on the CPU.
+#include "isa.h"
+#include "parallel.h"
+
+#include "../kernels/segments.h"
+#include "../kernels/taut_string.h"
+#include "line_prox.h"
+
+namespace tautgrad::cpu::TG_ISA {
+namespace {
+
+template <class T> int prox1d_typed(const tg_lines &g, const T *x, const T *lambda, const T *weights, T *y) {
+  if (!prox_lines(g, x, lambda, 1, weights, y)) return fail("prox1d: out of memory for lines of %lld samples", (long long)g.n);
+  return TG_OK;
+}
+
+int prox1d(int64_t dtype, const tg_lines *g, const void *x, const void *lambda, const void *weights, void *y) {
+  if (dtype == TG_F32)
+    return prox1d_typed(*g, static_cast<const float *>(x), static_cast<const float *>(lambda), static_cast<const float *>(weights),
+                        static_cast<float *>(y));
+  return prox1d_typed(*g, static_cast<const double *>(x), static_cast<const double *>(lambda), static_cast<const double *>(weights),
+                      static_cast<double *>(y));
+}
+
+template <class T> int average_typed(const tg_lines &g, const T *y, const T *v, T *out) {
+  const LineBlocks blocks(g);
+  parallel_for(blocks.count, [&](int64_t b) {
+    blocks.each(b, [&](int64_t line, int64_t offset) {
+      (void)line;
+      average_runs(g.n, y + offset, v + offset, out + offset, g.inner);
+    });
+  });
+  return TG_OK;
+}
+
+int prox1d_average(int64_t dtype, const tg_lines *g, const void *y, const void *v, void *out) {
+  if (dtype == TG_F32) return average_typed(*g, static_cast<const float *>(y), static_cast<const float *>(v), static_cast<float *>(out));
+  return average_typed(*g, static_cast<const double *>(y), static_cast<const double *>(v), static_cast<double *>(out));
+}
+} // namespace
+
+void register_prox1d(tg_backend *t) {
+  t->prox1d = prox1d;
+  t->prox1d_average = prox1d_average;
+}
+} // namespace tautgrad::cpu::TG_ISA

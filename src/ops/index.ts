@@ -1,0 +1,11 @@
+export * from './broadcast.js';
+export { checkFloat, checkTensor, type Operand } from './common.js';
+export * from './conv.js';
+export * from './difference.js';
+export * from './elementwise.js';
+export * from './gather.js';
+export * from './matmul.js';
+export * from './movement.js';
+export * from './prox.js';
+export * from './reduce.js';
+export * from './tridiagonal.js';

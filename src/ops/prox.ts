@@ -1,0 +1,168 @@
+/**
+ * The total-variation proximal maps as primitives. Their tangents are piecewise constant on the solution's segments (components in 2D):
+ * dy = A (dx - Dᵀ(s dμ)), with A the averaging over segments, s the signs of the jumps and μ = λ w the edge thresholds
+ * (specification: Yeh et al. 2022, eq. (8) and (9), in closed form). Second derivatives vanish almost everywhere.
+ */
+import { type Primitive, type Tangent, bind, bind1, definePrimitive, sumTangents } from '../autodiff/index.js';
+import { kernels } from '../backend/index.js';
+import { Tensor, linesAlong, sizeOf } from '../tensor/index.js';
+import { code, constant } from './common.js';
+import { differenceAdjoint, difference } from './difference.js';
+import { compare, mul, sign, sub } from './elementwise.js';
+import { cast, narrow } from './movement.js';
+
+// ---- 1D ------------------------------------------------------------------------------------------------------------------------
+
+export interface Prox1dParams { axis: number }
+
+/** Inputs: x; lambda in x's shape with extent 1 at `axis`; and optionally weights with one entry per edge. */
+export const prox1dPrimitive: Primitive<Prox1dParams> = definePrimitive<Prox1dParams>({
+  name: 'prox1d',
+  shape: ([x]) => [{ dtype: x!.dtype, shape: x!.shape }],
+  kernel: ([x, lambda, weights], { axis }) => {
+    const y = Tensor.empty(x!.dtype, x!.shape);
+    if (y.size > 0) kernels.prox1d(code(x!), linesAlong(x!.shape, axis), x!.address, lambda!.address, weights?.address ?? 0, y.address);
+    return [y];
+  },
+  jvp: ([x, lambda, weights], [dx, dLambda, dWeights], params) => {
+    const { axis } = params;
+    const y = bind1(prox1dPrimitive, weights ? [x!, lambda!, weights] : [x!, lambda!], params);
+    const shift = edgeShift(axis, () => sign(difference(y, axis)), lambda!, weights, dLambda, dWeights);
+    const direction = subtractTangents(dx ?? null, shift);
+    return { outputs: [y], tangents: [direction && bind1(prox1dAveragePrimitive, [y, direction], params)] };
+  },
+});
+
+/** The mean of v over each run of equal values of y: linear in v, self-adjoint. */
+export const prox1dAveragePrimitive: Primitive<Prox1dParams> = definePrimitive<Prox1dParams>({
+  name: 'prox1dAverage',
+  shape: ([, v]) => [{ dtype: v!.dtype, shape: v!.shape }],
+  kernel: ([y, v], { axis }) => {
+    const out = Tensor.empty(v!.dtype, v!.shape);
+    if (out.size > 0) kernels.prox1dAverage(code(v!), linesAlong(y!.shape, axis), y!.address, v!.address, out.address);
+    return [out];
+  },
+  linear: { inputs: [1], transpose: ([ct], [y], params) => [null, bind1(prox1dAveragePrimitive, [y!, ct!], params)] },
+});
+
+/** Dᵀ(s dμ), dμ = dλ w + λ dw; null when neither λ nor w moves. */
+function edgeShift(axis: number, signs: () => Tensor, lambda: Tensor, weights: Tensor | undefined, dLambda: Tangent | undefined, dWeights: Tangent | undefined): Tangent {
+  if (dLambda == null && dWeights == null) return null;
+  const s = signs();
+  const byLambda = dLambda == null ? null : mul(weights === undefined ? s : mul(s, weights), dLambda);
+  const byWeights = dWeights == null ? null : mul(mul(s, lambda), dWeights);
+  const moved = sumTangents(byLambda, byWeights);
+  return moved && differenceAdjoint(moved, axis);
+}
+
+function subtractTangents(a: Tangent, b: Tangent): Tangent {
+  if (b === null) return a;
+  return a === null ? mul(b, constant(-1, b.dtype)) : sub(a, b);
+}
+
+// ---- 2D ------------------------------------------------------------------------------------------------------------------------
+
+export interface Prox2dParams {
+  method: kernels.Tv2dMethod;
+  tolerance: number;
+  maxIterations: number;
+  hasWeightsX: boolean;
+  hasWeightsY: boolean;
+  /** Also return the int32 labels of the solution's connected components. */
+  labelled: boolean;
+}
+
+/**
+ * A relative gap at which the partition into components is the exact solution's (measured: the rule "|u| < λ strictly or u has the wrong
+ * sign" errs at 1e-6 and not at 1e-9).
+ */
+const PARTITION_TOLERANCE = 1e-10;
+
+export function tv2dParams(x: Tensor, method: kernels.Tv2dMethod, maxIterations: number): kernels.Tv2dParams {
+  const [height, width] = x.shape.slice(-2) as [number, number];
+  return { batch: sizeOf(x.shape.slice(0, -2)), height, width, method, maxIterations };
+}
+
+/** Inputs: x [..., h, w]; lambda of rows and of columns [..., 1, 1]; then weightsX [..., h, w-1] and weightsY [..., h-1, w] if present.
+ * Outputs: y; report float64 [batch, 4]; labels int32 like x when asked for. */
+export const prox2dPrimitive: Primitive<Prox2dParams> = definePrimitive<Prox2dParams>({
+  name: 'prox2d',
+  shape: ([x], { labelled }) => [
+    { dtype: x!.dtype, shape: x!.shape },
+    { dtype: 'float64', shape: [sizeOf(x!.shape.slice(0, -2)), kernels.TV_REPORT] },
+    ...(labelled ? [{ dtype: 'int32' as const, shape: x!.shape }] : []),
+  ],
+  kernel: (inputs, params) => {
+    const { x, rows, cols, wx, wy } = unpack2d(inputs, params);
+    const y = Tensor.empty(x.dtype, x.shape);
+    const report = Tensor.empty('float64', [sizeOf(x.shape.slice(0, -2)), kernels.TV_REPORT]);
+    const labels = params.labelled ? Tensor.empty('int32', x.shape) : undefined;
+    if (x.size > 0) {
+      kernels.prox2d(
+        code(x), tv2dParams(x, params.method, params.maxIterations), params.tolerance, x.address, rows.address, cols.address,
+        wx?.address ?? 0, wy?.address ?? 0, y.address, labels?.address ?? 0, report.address, 0,
+      );
+    }
+    return labels ? [y, report, labels] : [y, report];
+  },
+  jvp: (primals, tangents, params) => {
+    const { x, rows, cols, wx, wy } = unpack2d(primals, params);
+    const d = unpack2d(tangents, params);
+    // The partition is what the derivative reads, so it is computed to the end and in float64 (the gap of a float32 run floors above it).
+    const wide = primals.map((p) => cast(p, 'float64'));
+    const [y64, report, labels] = bind(prox2dPrimitive, wide, { ...params, tolerance: Math.min(params.tolerance, PARTITION_TOLERANCE), labelled: true }) as [Tensor, Tensor, Tensor];
+    const y = cast(y64, x.dtype);
+    const jumps = (axis: number) => (): Tensor => mul(cast(compare.ne(narrow(labels, axis, 1), narrow(labels, axis, 0, -1)), x.dtype), cast(sign(difference(y64, axis)), x.dtype));
+    const shift = sumTangents(
+      edgeShift(x.rank - 1, jumps(-1), rows, wx, d.rows, d.wx),
+      edgeShift(x.rank - 2, jumps(-2), cols, wy, d.cols, d.wy),
+    );
+    const direction = subtractTangents(d.x ?? null, shift);
+    const tangent = direction && bind1(componentAveragePrimitive, [labels, direction], null);
+    return { outputs: params.labelled ? [y, report, labels] : [y, report], tangents: [tangent, null, null] };
+  },
+});
+
+function unpack2d<T>(inputs: readonly T[], { hasWeightsX, hasWeightsY }: Prox2dParams): { x: T; rows: T; cols: T; wx: T | undefined; wy: T | undefined } {
+  return {
+    x: inputs[0] as T,
+    rows: inputs[1] as T,
+    cols: inputs[2] as T,
+    wx: hasWeightsX ? inputs[3] : undefined,
+    wy: hasWeightsY ? inputs[hasWeightsX ? 4 : 3] : undefined,
+  };
+}
+
+/** The mean of v over each connected component of equal labels (of the last two axes): linear in v, self-adjoint. */
+export const componentAveragePrimitive: Primitive<null> = definePrimitive<null>({
+  name: 'componentAverage',
+  shape: ([, v]) => [{ dtype: v!.dtype, shape: v!.shape }],
+  kernel: ([labels, v]) => {
+    const out = Tensor.empty(v!.dtype, v!.shape);
+    if (out.size > 0) kernels.componentAverage(code(v!), sizeOf(v!.shape.slice(0, -2)), sizeOf(v!.shape.slice(-2)), labels!.address, v!.address, out.address);
+    return [out];
+  },
+  linear: { inputs: [1], transpose: ([ct], [labels]) => [null, bind1(componentAveragePrimitive, [labels!, ct!], null)] },
+});
+
+export interface RofParams { tolerance: number; maxIterations: number }
+
+/** Inputs: x [..., h, w]; lambda [..., 1, 1]. Outputs: y; report float64 [batch, 4]. */
+export const rofPrimitive: Primitive<RofParams> = definePrimitive<RofParams>({
+  name: 'rof',
+  shape: ([x]) => [
+    { dtype: x!.dtype, shape: x!.shape },
+    { dtype: 'float64', shape: [sizeOf(x!.shape.slice(0, -2)), kernels.TV_REPORT] },
+  ],
+  kernel: ([x, lambda], { tolerance, maxIterations }) => {
+    const y = Tensor.empty(x!.dtype, x!.shape);
+    const report = Tensor.empty('float64', [sizeOf(x!.shape.slice(0, -2)), kernels.TV_REPORT]);
+    if (x!.size > 0) {
+      kernels.rof2d(code(x!), tv2dParams(x!, kernels.Tv2dMethod.accelerated, maxIterations), tolerance, x!.address, lambda!.address, y.address, report.address, 0);
+    }
+    return [y, report];
+  },
+  jvp: () => {
+    throw new Error('tv.rof has no derivative in this version: differentiate tv.prox2d (anisotropic) instead');
+  },
+});

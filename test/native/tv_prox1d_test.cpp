@@ -1,0 +1,260 @@
+// prox1d: certified vectors, an independent dynamic programme, and the optimality certificate on fuzzed lines of every kind.
+#include "native/backend.h"
+#include "tv_oracle.h"
+
+#include <cstring>
+
+namespace {
+const tg_backend *B = tg_cpu_backend();
+
+template <class T> int64_t dtype_of() { return sizeof(T) == 4 ? TG_F32 : TG_F64; }
+
+template <class T>
+std::vector<T> prox(const tg_lines &g, const std::vector<T> &x, const std::vector<T> &lambda, const std::vector<T> *weights = nullptr) {
+  std::vector<T> y(x.size());
+  CHECK(B->prox1d(dtype_of<T>(), &g, x.data(), lambda.data(), weights ? weights->data() : nullptr, y.data()) == TG_OK);
+  return y;
+}
+
+void certified_vectors() {
+  const std::string folder = check::shared_folder() + "/vectors/tv/";
+  struct Case {
+    const char *name;
+    double lambda;
+    bool weighted;
+  };
+  for (const Case &c : {Case{"t1_step32_lam1", 1, false}, Case{"t2_blocks1000_lam0.5", 0.5, false}, Case{"t4_blocks1000_lam0", 0, false},
+                        Case{"t6_integers_ties_lam1", 1, false}, Case{"t7_weighted500", 1, true}}) {
+    std::vector<double> input, solution, weights;
+    if (!check::read_doubles(folder + c.name + ".y.f64", &input)) {
+      std::printf("skipped %s: no certified vectors beside the repository\n", c.name);
+      continue;
+    }
+    CHECK(check::read_doubles(folder + c.name + ".x.f64", &solution));
+    if (c.weighted) CHECK(check::read_doubles(folder + c.name + ".w.f64", &weights));
+    const tg_lines g{1, int64_t(input.size()), 1};
+    const auto y = prox<double>(g, input, {c.lambda}, c.weighted ? &weights : nullptr);
+    double worst = 0;
+    for (size_t i = 0; i < y.size(); ++i) worst = std::max(worst, std::fabs(y[i] - solution[i]));
+    CHECK_NEAR(worst, 0, 1e-10);
+  }
+}
+
+// One line of a random family: noise, walks, ties, constants, ramps, extreme scales.
+template <class T> void random_line(check::Random &random, int64_t n, T *x, int64_t stride) {
+  const int family = int(random.below(8));
+  const double scale = std::pow(10, double(random.below(13)) - 6);
+  double walk = random.normal();
+  for (int64_t i = 0; i < n; ++i) {
+    double v = 0;
+    switch (family) {
+    case 0:
+      v = random.normal();
+      break;
+    case 1:
+      v = walk += 0.1 * random.normal();
+      break;
+    case 2:
+      v = double(random.below(4));
+      break;
+    case 3:
+      v = walk;
+      break;
+    case 4:
+      v = double(i) * 0.01 + walk;
+      break;
+    case 5:
+      v = (i / 7 % 2) + 0.1 * random.normal();
+      break;
+    case 6:
+      v = double(i) * double(i) * 1e-4;
+      break;
+    default:
+      v = random.below(10) == 0 ? 100 * random.normal() : random.normal();
+      break;
+    }
+    x[i * stride] = T(v * scale);
+  }
+}
+
+template <class T> double random_lambda(check::Random &random, double scale) {
+  switch (random.below(8)) {
+  case 0:
+    return 0;
+  case 1:
+    return 1e30;
+  case 2:
+    return double(std::numeric_limits<T>::infinity());
+  case 3:
+    return scale * 1e-3;
+  case 4:
+    return scale * 100;
+  default:
+    return scale * random.uniform() * 2;
+  }
+}
+
+template <class T>
+void certify(const tg_lines &g, const std::vector<T> &x, const std::vector<T> &y, const std::vector<T> &lambda,
+             const std::vector<T> *weights) {
+  for (int64_t line = 0; line < g.outer * g.inner; ++line) {
+    const int64_t at = line / g.inner * g.n * g.inner + line % g.inner, edge = line / g.inner * (g.n - 1) * g.inner + line % g.inner;
+    double largest = 0;
+    for (int64_t i = 0; i < g.n; ++i) largest = std::max(largest, std::fabs(double(x[size_t(at + i * g.inner)])));
+    const double violation = oracle::line_violation(g.n, x.data() + at, y.data() + at, g.inner, double(lambda[size_t(line)]),
+                                                    weights ? weights->data() + edge : nullptr);
+    // Writing y in float32 alone moves each partial sum by up to n half-units in the last place.
+    const double allowed =
+        sizeof(T) == 8 ? 1e-14 * largest * std::max(100.0, double(g.n)) : 3e-7 * largest * std::max(4.0, double(g.n) / 4);
+    check::report(violation <= allowed + 1e-320, __FILE__, __LINE__, "optimality of a line", check::text(violation, allowed));
+  }
+}
+
+template <class T> void fuzz(int64_t lines_wanted, uint64_t seed) {
+  check::Random random(seed);
+  for (int64_t done = 0; done < lines_wanted;) {
+    tg_lines g{1 + random.below(4), 1 + random.below(random.below(8) == 0 ? 700 : 70), 1 + random.below(random.below(3) == 0 ? 70 : 3)};
+    if (random.below(6) == 0) g.n = 1 + random.below(3);
+    if (random.below(5) == 0) g.outer = 1 + random.below(90), g.inner = 1;
+    const int64_t lines = g.outer * g.inner;
+    done += lines;
+    std::vector<T> x(size_t(lines * g.n)), lambda(size_t(lines), T(0)), weights(size_t(lines * (g.n - 1)));
+    for (int64_t line = 0; line < lines; ++line) {
+      T *first = x.data() + line / g.inner * g.n * g.inner + line % g.inner;
+      random_line(random, g.n, first, g.inner);
+      lambda[size_t(line)] = T(random_lambda<T>(random, std::fabs(double(first[0])) + 1e-6));
+    }
+    for (T &w : weights) w = T(random.below(5) == 0 ? 0 : random.below(9) == 0 ? 50 : 2 * random.uniform());
+    const bool weighted = random.below(3) == 0;
+    const auto y = prox(g, x, lambda, weighted ? &weights : nullptr);
+    certify(g, x, y, lambda, weighted ? &weights : nullptr);
+  }
+}
+
+void against_dynamic_programme() {
+  check::Random random(5);
+  for (int trial = 0; trial < 3000; ++trial) {
+    const int64_t n = 1 + random.below(60);
+    std::vector<double> x(size_t(n), 0.0), w(size_t(n - 1), 0.0);
+    for (double &v : x) v = random.below(3) ? random.normal() : double(random.below(3));
+    const bool weighted = random.below(2);
+    const double lambda = 1.5 * random.uniform();
+    for (double &v : w) v = weighted ? (random.below(4) ? 2 * random.uniform() : 0) : 1;
+    std::vector<double> scaled(w);
+    for (double &v : scaled) v *= lambda;
+    const auto y = prox<double>({1, n, 1}, x, {lambda}, weighted ? &w : nullptr);
+    const auto expected = oracle::prox_line(x, scaled);
+    double worst = 0;
+    for (size_t i = 0; i < y.size(); ++i) worst = std::max(worst, std::fabs(y[i] - expected[i]));
+    CHECK_NEAR(worst, 0, 1e-12);
+  }
+}
+
+// What is not a number stays in its own line, and every other line is bitwise what it would be alone.
+template <class T> void isolation(uint64_t seed) {
+  check::Random random(seed);
+  const T odd[] = {std::numeric_limits<T>::quiet_NaN(), std::numeric_limits<T>::infinity(), -std::numeric_limits<T>::infinity(),
+                   std::numeric_limits<T>::max(), std::numeric_limits<T>::denorm_min()};
+  for (int trial = 0; trial < 300; ++trial) {
+    const tg_lines g{1 + random.below(3), 1 + random.below(90), 1 + random.below(40)};
+    const int64_t lines = g.outer * g.inner;
+    std::vector<T> x(size_t(lines * g.n)), lambda(size_t(lines), T(0.7));
+    for (T &v : x) v = T(random.normal());
+    const auto clean = prox(g, x, lambda);
+    std::vector<bool> dirty(size_t(lines), false);
+    for (int hit = 0; hit < 4; ++hit) {
+      const int64_t line = random.below(lines), k = random.below(g.n);
+      x[size_t((line / g.inner * g.n + k) * g.inner + line % g.inner)] = odd[random.below(5)];
+      dirty[size_t(line)] = true;
+    }
+    const auto y = prox(g, x, lambda);
+    for (int64_t line = 0; line < lines; ++line) {
+      if (dirty[size_t(line)]) continue;
+      for (int64_t k = 0; k < g.n; ++k) {
+        const size_t i = size_t((line / g.inner * g.n + k) * g.inner + line % g.inner);
+        CHECK(y[i] == clean[i]);
+      }
+    }
+  }
+}
+
+void denormals_and_extremes() {
+  for (double scale : {5e-324, 1e-310, 1e-300, 1e250}) {
+    std::vector<double> x{3 * scale, 1 * scale, 7 * scale, 7 * scale, 2 * scale};
+    const auto y = prox<double>({1, 5, 1}, x, {0});
+    CHECK(std::memcmp(x.data(), y.data(), sizeof(double) * 5) == 0);
+    const auto mean = prox<double>({1, 5, 1}, x, {std::numeric_limits<double>::infinity()});
+    for (double v : mean) CHECK_NEAR(v, 4 * scale, 1e-15 * scale + 5e-324);
+  }
+  std::vector<float> x{1e30f, -1e30f, 3e38f, 0, 5};
+  const auto y = prox<float>({1, 5, 1}, x, {0});
+  CHECK(std::memcmp(x.data(), y.data(), sizeof(float) * 5) == 0);
+}
+
+// lambda_max = max_k |sum_{i<=k} (x_i - mean)|: just above it the solution is the mean, just below it is not. Symmetries of the prox.
+void exact_properties() {
+  check::Random random(11);
+  for (int trial = 0; trial < 200; ++trial) {
+    const int64_t n = 2 + random.below(50);
+    std::vector<double> x(size_t(n), 0.0);
+    double mean = 0;
+    for (double &v : x) mean += (v = random.normal()) / double(n);
+    double sum = 0, largest = 0;
+    for (double v : x) largest = std::max(largest, std::fabs(sum += v - mean));
+    const tg_lines g{1, n, 1};
+    for (double v : prox<double>(g, x, {largest * 1.0001})) CHECK_NEAR(v, mean, 1e-13);
+    const auto below = prox<double>(g, x, {largest * 0.999});
+    CHECK(*std::max_element(below.begin(), below.end()) > *std::min_element(below.begin(), below.end()));
+
+    const double lambda = random.uniform();
+    const auto y = prox<double>(g, x, {lambda});
+    std::vector<double> negated(x), reversed(x.rbegin(), x.rend()), scaled(x), shifted(x);
+    for (size_t i = 0; i < x.size(); ++i) negated[i] = -x[i], scaled[i] = 4096 * x[i], shifted[i] = x[i] + 3;
+    const auto yn = prox<double>(g, negated, {lambda}), yr = prox<double>(g, reversed, {lambda}),
+               ys = prox<double>(g, scaled, {4096 * lambda}), yt = prox<double>(g, shifted, {lambda});
+    for (size_t i = 0; i < x.size(); ++i) {
+      CHECK_NEAR(yn[i], -y[i], 1e-14);
+      CHECK_NEAR(yr[x.size() - 1 - i], y[i], 1e-13);
+      CHECK(ys[i] == 4096 * y[i]); // a power of two changes no rounding: no absolute epsilon anywhere
+      CHECK_NEAR(yt[i], y[i] + 3, 1e-13);
+    }
+  }
+}
+
+template <class T> void averages(uint64_t seed) {
+  check::Random random(seed);
+  for (int trial = 0; trial < 300; ++trial) {
+    const tg_lines g{1 + random.below(5), 1 + random.below(100), 1 + random.below(40)};
+    std::vector<T> y(size_t(g.outer * g.n * g.inner)), v(y.size()), out(y.size());
+    for (T &e : y) e = T(random.below(3));
+    for (T &e : v) e = T(random.normal());
+    CHECK(B->prox1d_average(dtype_of<T>(), &g, y.data(), v.data(), out.data()) == TG_OK);
+    for (int64_t line = 0; line < g.outer * g.inner; ++line) {
+      const int64_t at = line / g.inner * g.n * g.inner + line % g.inner;
+      for (int64_t begin = 0; begin < g.n;) {
+        int64_t end = begin;
+        double sum = 0;
+        while (end < g.n && y[size_t(at + end * g.inner)] == y[size_t(at + begin * g.inner)])
+          sum += double(v[size_t(at + end++ * g.inner)]);
+        for (int64_t k = begin; k < end; ++k)
+          CHECK_NEAR(out[size_t(at + k * g.inner)], sum / double(end - begin), sizeof(T) == 4 ? 2e-6 : 1e-14);
+        begin = end;
+      }
+    }
+  }
+}
+} // namespace
+
+int main() {
+  certified_vectors();
+  against_dynamic_programme();
+  fuzz<double>(60000, 1);
+  fuzz<float>(60000, 2);
+  isolation<float>(3);
+  isolation<double>(4);
+  denormals_and_extremes();
+  exact_properties();
+  averages<float>(6);
+  averages<double>(7);
+  return check::finish("tv_prox1d_test");
+}
