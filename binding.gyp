@@ -23,7 +23,8 @@
       "native/cpu/rof.cpp"
     ],
     "addon_sources": [
-      "native/addon/addon.cpp"
+      "native/addon/addon.cpp",
+      "native/addon/cuda_loader.cpp"
     ],
     "kernel_flags": ["-fno-math-errno", "-fno-trapping-math"]
   },

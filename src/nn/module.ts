@@ -87,7 +87,7 @@ export abstract class Module {
         throw new RangeError(`Expected ${slot.value.dtype} ${formatShape(slot.value.shape)} for ${name} but received ${value.dtype} ${formatShape(value.shape)}`);
       }
     }
-    for (const [name, slot] of slots) slot.value.dataSync().set(state.get(name)!.dataSync());
+    for (const [name, slot] of slots) slot.value.assign(state.get(name) as Tensor);
   }
 
   /** Frees the parameters and buffers. */

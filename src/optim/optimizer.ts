@@ -62,7 +62,7 @@ export abstract class Optimizer {
         throw new RangeError(`Expected optimiser state ${value.dtype} ${formatShape(value.shape)} for ${name} but received ${given === undefined ? 'none' : formatShape(given.shape)}`);
       }
     }
-    for (const [name, value] of own) value.dataSync().set(state.tensors.get(name)!.dataSync());
+    for (const [name, value] of own) value.assign(state.tensors.get(name) as Tensor);
     this.steps = state.step;
   }
 
