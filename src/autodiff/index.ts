@@ -1,3 +1,4 @@
+export * from './custom.js';
 export * from './grad.js';
 export * from './jvp.js';
 export * from './primitive.js';

@@ -33,7 +33,7 @@ function checkIndex(index: Tensor, extent: number): void {
   if (checkTensor(index, 'index').dtype !== 'int32' || index.rank !== 1) {
     throw new TypeError(`Expected an int32 tensor of rank 1 for index but received ${index.dtype} ${formatShape(index.shape)}`);
   }
-  for (const i of index.dataSync()) {
+  for (const i of index.toTypedArray()) {
     if (i < 0 || i >= extent) throw new RangeError(`Expected indices in [0, ${extent - 1}] but received ${i}`);
   }
 }

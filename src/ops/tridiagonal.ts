@@ -12,7 +12,7 @@ import { narrow, pad } from './movement.js';
 const systems = (shape: Shape): kernels.Lines => linesAlong(shape, shape.length - 1);
 
 function checkStatus(status: Tensor, name: string, meaning: string): void {
-  const values = status.dataSync();
+  const values = status.toTypedArray();
   const bad = values.findIndex((value) => value !== 0);
   if (bad >= 0) throw new RangeError(`Expected ${meaning} for ${name} but pivot ${values[bad]} of system ${bad} is not`);
 }

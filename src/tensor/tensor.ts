@@ -2,7 +2,7 @@
 import { type DeviceName, addon, kernels } from '../backend/index.js';
 import { DTYPE_ARRAY, DTYPE_BYTES, DTYPE_CODE, type DType, type TypedArray, checkDType, dtypeOf } from './dtype.js';
 import { adopt } from './scope.js';
-import { type Shape, checkShape, formatShape, sizeOf } from './shape.js';
+import { type Shape, checkShape, formatShape, sameShape, sizeOf } from './shape.js';
 import { Storage } from './storage.js';
 
 /** Disposed by the garbage collector instead of by the program. */
@@ -76,6 +76,14 @@ export class Tensor {
   /** True once the memory was given back. */
   get disposed(): boolean {
     return this.#storage === undefined;
+  }
+
+  /** Overwrites the elements of this tensor, in place, with those of a tensor of the same dtype and shape. */
+  assign(source: Tensor): void {
+    if (source.dtype !== this.dtype || !sameShape(source.shape, this.shape)) {
+      throw new RangeError(`Expected ${this.dtype} ${formatShape(this.shape)} for source but received ${source.dtype} ${formatShape(source.shape)}`);
+    }
+    if (this.size > 0) addon.copy(this.address, source.address, this.size * DTYPE_BYTES[this.dtype]);
   }
 
   /** @internal A second handle on the same memory, outside every scope: its holder disposes it. */

@@ -7,7 +7,7 @@ import { type Shape, type Tensor, broadcastShapes, formatShape, full, sameShape 
 function checkNonNegative(values: Tensor, name: string): void {
   const known = underlying(values);
   if (known === null) return;
-  for (const value of known.dataSync()) {
+  for (const value of known.toTypedArray()) {
     if (!(value >= 0)) throw new RangeError(`Expected numbers >= 0 for ${name} but received ${value}`);
   }
 }

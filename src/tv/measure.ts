@@ -50,7 +50,7 @@ function largestRatio(x: Tensor): Tensor {
   for (let k = 0; k < MAX_DINKELBACH; k++) {
     // The sets above and below the mean are both level sets of the same solution.
     const best = maximum(ratioOf(compare.gt(level, 0), centred), ratioOf(compare.lt(level, 0), centred));
-    const [old, now] = [lambda.dataSync(), best.dataSync()];
+    const [old, now] = [lambda.toTypedArray(), best.toTypedArray()];
     if (now.every((value, i) => !(value > (old[i] as number) * (1 + 1e-12)))) break;
     lambda = maximum(best, lambda);
     level = prox2d(centred, lambda, { tolerance: x.dtype === 'float64' ? 1e-9 : 1e-6 });

@@ -15,7 +15,7 @@ export interface SolverReport {
 
 /** @internal Reads the native report, float64 [batch, 4]. */
 export function readReports(report: Tensor): SolverReport {
-  const data = report.dataSync();
+  const data = report.toTypedArray();
   const batch = data.length / kernels.TV_REPORT;
   const column = (k: number): Float64Array => Float64Array.from({ length: batch }, (_, i) => data[i * kernels.TV_REPORT + k] as number);
   return { gap: column(0), relativeGap: column(1), iterations: column(2), objective: column(3) };

@@ -1,0 +1,84 @@
+// SIMD in one place: GCC/Clang vector types as wide as the instruction set that this translation unit is compiled for.
+// Kernels are written once against vec<T>; arithmetic, comparison and `mask ? a : b` are the compiler's own operators.
+#pragma once
+
+#include "isa.h"
+
+#include <stdint.h>
+#include <string.h>
+
+#define TG_INLINE inline __attribute__((always_inline))
+#define TG_LAMBDA __attribute__((always_inline)) // after a lambda's parameters
+
+namespace tautgrad::cpu::TG_ISA {
+
+#if defined(__AVX512F__)
+constexpr int VECTOR_BYTES = 64, VECTOR_REGISTERS = 32;
+#elif defined(__AVX2__)
+constexpr int VECTOR_BYTES = 32, VECTOR_REGISTERS = 16;
+#elif defined(__aarch64__)
+constexpr int VECTOR_BYTES = 16, VECTOR_REGISTERS = 32;
+#else
+constexpr int VECTOR_BYTES = 16, VECTOR_REGISTERS = 16;
+#endif
+
+template <class T> struct vector_types {
+  typedef T type __attribute__((vector_size(VECTOR_BYTES)));
+  // The same lanes at any address of an element.
+  typedef T unaligned __attribute__((vector_size(VECTOR_BYTES), aligned(sizeof(T)), may_alias));
+};
+template <class T> using vec = typename vector_types<T>::type;
+template <class T> constexpr int lanes = VECTOR_BYTES / static_cast<int>(sizeof(T));
+
+// The signed integer of the same width: the lanes of a comparison's result.
+template <class T> struct same_size_int;
+template <> struct same_size_int<float> { using type = int32_t; };
+template <> struct same_size_int<double> { using type = int64_t; };
+template <> struct same_size_int<int32_t> { using type = int32_t; };
+template <> struct same_size_int<uint8_t> { using type = int8_t; };
+template <class T> using int_like = typename same_size_int<T>::type;
+template <class T> struct same_size_unsigned;
+template <> struct same_size_unsigned<float> { using type = uint32_t; };
+template <> struct same_size_unsigned<double> { using type = uint64_t; };
+template <class T> using mask = vec<int_like<T>>;
+
+template <class T> TG_INLINE vec<T> load(const T *p) { return *reinterpret_cast<const typename vector_types<T>::unaligned *>(p); }
+template <class T> TG_INLINE void store(T *p, vec<T> v) { *reinterpret_cast<typename vector_types<T>::unaligned *>(p) = v; }
+template <class T> TG_INLINE vec<T> splat(T s) { return s - vec<T>{}; } // s - 0 keeps -0.0, 0 + s does not
+
+// The first `count` < lanes elements; the others read as zero and are not written.
+template <class T> TG_INLINE vec<T> load_partial(const T *p, int64_t count) {
+  vec<T> v{};
+  memcpy(&v, p, static_cast<size_t>(count) * sizeof(T));
+  return v;
+}
+template <class T> TG_INLINE void store_partial(T *p, vec<T> v, int64_t count) { memcpy(p, &v, static_cast<size_t>(count) * sizeof(T)); }
+
+// The same bits under another type of the same size.
+template <class To, class From> TG_INLINE To bits_as(From v) {
+  static_assert(sizeof(To) == sizeof(From), "bits_as keeps the size");
+  To out;
+  memcpy(&out, &v, sizeof out);
+  return out;
+}
+
+template <class M> TG_INLINE bool any(M m) {
+  int64_t words[sizeof(M) / 8], all = 0;
+  memcpy(words, &m, sizeof m);
+  for (const int64_t word : words) all |= word;
+  return all != 0;
+}
+
+// IEEE-minded minimum and maximum: a NaN in either argument is the result, as in NumPy.
+template <class V> TG_INLINE V min_nan(V a, V b) { return ((a < b) | (a != a)) ? a : b; }
+template <class V> TG_INLINE V max_nan(V a, V b) { return ((a > b) | (a != a)) ? a : b; }
+
+template <class T> TG_INLINE T horizontal_sum(vec<T> v) {
+  T part[lanes<T>];
+  memcpy(part, &v, sizeof v);
+  for (int width = lanes<T> / 2; width >= 1; width /= 2)
+    for (int i = 0; i < width; ++i) part[i] += part[i + width];
+  return part[0];
+}
+
+} // namespace tautgrad::cpu::TG_ISA

@@ -1,0 +1,131 @@
+import { deadLeaves, type DeadLeavesOptions } from './dead-leaves.js';
+import { FileError } from './file-error.js';
+import { listImages } from './folder.js';
+import { type Image, toChannels } from './image.js';
+import { readImage } from './image-io.js';
+import { randomPatch } from './patches.js';
+import { deriveSeed, Random } from './random.js';
+
+/** Clean square patches for training. Every batch is a function of the source's seed and the step alone, so that a
+ * resumed run sees the data it would have seen. */
+export interface PatchSource {
+  readonly channels: 1 | 3;
+  readonly patchSize: number;
+  /** One line for logs and reports: "400 images of train400". */
+  readonly description: string;
+  /** The batch of a step: `size` patches, planar NCHW, values 0 … 1. */
+  batch(step: number, size: number): PatchBatch;
+}
+
+export interface PatchBatch {
+  readonly clean: Float32Array;
+  /** [batch, channels, height, width] */
+  readonly shape: readonly [number, number, number, number];
+}
+
+export interface PatchSourceOptions {
+  /** 1: gray (default), colour images are converted; 3: colour, gray images are repeated. */
+  channels?: 1 | 3;
+  /** Side of the square patches in pixels; 64 by default. */
+  patchSize?: number;
+  /** 0 by default. */
+  seed?: number;
+}
+
+/** Patches from images in memory: random positions, flips and quarter turns. */
+export function memorySource(images: readonly Image[], options: PatchSourceOptions = {}, description?: string): PatchSource {
+  const { channels, patchSize, seed } = withDefaults(options);
+  if (images.length === 0) throw new RangeError('Expected at least one image for images but received none');
+  const small = images.findIndex((i) => i.height < patchSize || i.width < patchSize);
+  if (small >= 0) {
+    const { height, width } = images[small]!;
+    throw new RangeError(
+      `Expected images of at least ${patchSize}x${patchSize} pixels but received ${height}x${width} (image ${small})`,
+    );
+  }
+  const converted = images.map((image) => toChannels(image, channels));
+  return {
+    channels,
+    patchSize,
+    description: description ?? `${images.length} image${images.length === 1 ? '' : 's'} in memory`,
+    batch: (step, size) => cutBatch(step, size, channels, patchSize, seed, () => converted),
+  };
+}
+
+/**
+ * Patches from all images of a folder, which are read once and kept in memory (4 bytes per sample).
+ *
+ * @throws FileError for a missing or empty folder, an unreadable image, or an image smaller than the patch
+ */
+export async function folderSource(folder: string, options: PatchSourceOptions = {}): Promise<PatchSource> {
+  const { channels, patchSize } = withDefaults(options);
+  const images: Image[] = [];
+  for (const path of await listImages(folder)) {
+    const image = await readImage(path);
+    if (image.height < patchSize || image.width < patchSize) {
+      throw new FileError(
+        path,
+        `Expected images of at least ${patchSize}x${patchSize} pixels but ${path} has ${image.width}x${image.height}`,
+      );
+    }
+    images.push(toChannels(image, channels));
+  }
+  return memorySource(images, options, `${images.length} image${images.length === 1 ? '' : 's'} of ${folder}`);
+}
+
+export interface DeadLeavesSourceOptions extends PatchSourceOptions {
+  /** How many different pictures to make before they repeat (in other crops and orientations); 256 by default. */
+  pictures?: number;
+  /** Side of the pictures in pixels; 180 by default, and at least the patch size. */
+  pictureSize?: number;
+  leaves?: Omit<DeadLeavesOptions, 'height' | 'width' | 'channels' | 'seed'>;
+}
+
+/** Patches from the built-in dead-leaves generator; each picture is made when it is first needed. */
+export function deadLeavesSource(options: DeadLeavesSourceOptions = {}): PatchSource {
+  const { channels, patchSize, seed } = withDefaults(options);
+  const pictures = options.pictures ?? 256;
+  const side = Math.max(patchSize, options.pictureSize ?? 180);
+  if (!Number.isInteger(pictures) || pictures < 1) {
+    throw new RangeError(`Expected a positive integer for pictures but received ${pictures}`);
+  }
+  const made: Image[] = [];
+  const picture = (index: number): Image => {
+    made[index] ??= deadLeaves({ ...options.leaves, height: side, width: side, channels, seed: deriveSeed(seed, 1, index) });
+    return made[index];
+  };
+  return {
+    channels,
+    patchSize,
+    description: `dead leaves (${pictures} pictures of ${side}x${side}, seed ${seed})`,
+    batch: (step, size) =>
+      cutBatch(step, size, channels, patchSize, seed, (random) => [picture(random.int(pictures))]),
+  };
+}
+
+function cutBatch(
+  step: number,
+  size: number,
+  channels: number,
+  patchSize: number,
+  seed: number,
+  choose: (random: Random) => readonly Image[],
+): PatchBatch {
+  if (!Number.isInteger(size) || size < 1) throw new RangeError(`Expected a positive integer for size but received ${size}`);
+  // Label 0 is for batches and label 1 for pictures: the two never share random numbers.
+  const random = new Random(deriveSeed(seed, 0, step));
+  const length = channels * patchSize * patchSize;
+  const clean = new Float32Array(size * length);
+  for (let i = 0; i < size; i++) {
+    randomPatch(choose(random), patchSize, random, clean.subarray(i * length, (i + 1) * length));
+  }
+  return { clean, shape: [size, channels, patchSize, patchSize] };
+}
+
+function withDefaults({ channels = 1, patchSize = 64, seed = 0 }: PatchSourceOptions): Required<PatchSourceOptions> {
+  if (channels !== 1 && channels !== 3) throw new RangeError(`Expected 1 or 3 for channels but received ${channels}`);
+  if (!Number.isInteger(patchSize) || patchSize < 1) {
+    throw new RangeError(`Expected a positive integer for patchSize but received ${patchSize}`);
+  }
+  return { channels, patchSize, seed: new Random(seed).seed };
+}

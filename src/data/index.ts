@@ -1,0 +1,29 @@
+/** Images, image files, random numbers and sources of training patches. */
+export { checkWritable, writeFileAtomic } from './atomic-write.js';
+export {
+  deadLeavesSource,
+  type DeadLeavesSourceOptions,
+  folderSource,
+  memorySource,
+  type PatchBatch,
+  type PatchSource,
+  type PatchSourceOptions,
+} from './dataset.js';
+export { deadLeaves, type DeadLeavesOptions } from './dead-leaves.js';
+export { FileError } from './file-error.js';
+export { listImages } from './folder.js';
+export { crop, type Image, makeImage, plane, quantise, toChannels } from './image.js';
+export {
+  checkOutputFormat,
+  decodePicture,
+  encodePicture,
+  imageExtensions,
+  type Picture,
+  readImage,
+  readPicture,
+  writeImage,
+  writePicture,
+} from './image-io.js';
+export { addGaussianNoise } from './noise.js';
+export { copyPatch, randomPatch } from './patches.js';
+export { deriveSeed, Random, type RandomState } from './random.js';

@@ -1,0 +1,4 @@
+/** Quality measures for images. */
+export { estimateNoise, estimateNoisePerChannel } from './noise-level.js';
+export { mse, psnr } from './psnr.js';
+export { ssim, type SsimOptions } from './ssim.js';

@@ -1,0 +1,2 @@
+/** One namespace per system. */
+export * as tvlayers from './tvlayers/index.js';

@@ -1,0 +1,55 @@
+import { kernels } from '../backend/index.js';
+import type { Tensor } from '../tensor/index.js';
+import { Optimizer, type Trainable, checkRange } from './optimizer.js';
+
+export interface AdamOptions {
+  /** Default 1e-3. */
+  learningRate?: number;
+  /** Decay of the first and second moments. Default [0.9, 0.999]. */
+  betas?: readonly [number, number];
+  /** Default 1e-8. */
+  epsilon?: number;
+  /** Default 0. */
+  weightDecay?: number;
+}
+
+/** Kingma and Ba 2015. Weight decay is added to the gradient. */
+export class Adam extends Optimizer {
+  protected readonly decoupled: boolean = false;
+  readonly #m: Map<string, Tensor>;
+  readonly #v: Map<string, Tensor>;
+  readonly #betas: readonly [number, number];
+  readonly #epsilon: number;
+  readonly #decay: number;
+
+  constructor(parameters: ReadonlyMap<string, Trainable>, options: AdamOptions = {}) {
+    super(parameters, options.learningRate ?? 1e-3);
+    const [beta1, beta2] = options.betas ?? [0.9, 0.999];
+    this.#betas = [checkRange(beta1, 0, 1, 'betas[0]'), checkRange(beta2, 0, 1, 'betas[1]')];
+    this.#epsilon = checkRange(options.epsilon ?? 1e-8, 0, Infinity, 'epsilon');
+    this.#decay = checkRange(options.weightDecay ?? 0, 0, Infinity, 'weightDecay');
+    this.#m = this.zeroSlot();
+    this.#v = this.zeroSlot();
+  }
+
+  protected override slots(): Map<string, Map<string, Tensor>> {
+    return new Map([['m', this.#m], ['v', this.#v]]);
+  }
+
+  protected override update(name: string, value: Tensor, gradient: Tensor, dtype: number): void {
+    const [m, v] = [this.#m.get(name) as Tensor, this.#v.get(name) as Tensor];
+    kernels.adam(
+      dtype, value.size, value.address, gradient.address, m.address, v.address,
+      this.learningRate, this.#betas[0], this.#betas[1], this.#epsilon, this.#decay, this.decoupled ? 1 : 0, this.steps,
+    );
+  }
+}
+
+/** Loshchilov and Hutter 2019: weight decay acts on the weights, not on the gradient. */
+export class AdamW extends Adam {
+  protected override readonly decoupled: boolean = true;
+
+  constructor(parameters: ReadonlyMap<string, Trainable>, options: AdamOptions = {}) {
+    super(parameters, { weightDecay: 0.01, ...options });
+  }
+}

@@ -1,0 +1,45 @@
+import { kernels } from '../backend/index.js';
+import type { Tensor } from '../tensor/index.js';
+import { Optimizer, type Trainable, checkRange } from './optimizer.js';
+
+export interface SGDOptions {
+  learningRate?: number;
+  /** Default 0. */
+  momentum?: number;
+  /** Default 0. */
+  dampening?: number;
+  /** Added to the gradient. Default 0. */
+  weightDecay?: number;
+  /** Default false. */
+  nesterov?: boolean;
+}
+
+/** Stochastic gradient descent: v <- momentum v + (1 - dampening) g, w <- w - lr v (Nesterov: w <- w - lr (g + momentum v)). */
+export class SGD extends Optimizer {
+  readonly #velocity: Map<string, Tensor>;
+  readonly #momentum: number;
+  readonly #dampening: number;
+  readonly #decay: number;
+  readonly #nesterov: boolean;
+
+  constructor(parameters: ReadonlyMap<string, Trainable>, options: SGDOptions = {}) {
+    super(parameters, options.learningRate ?? 1e-2);
+    this.#momentum = checkRange(options.momentum ?? 0, 0, 1, 'momentum');
+    this.#dampening = checkRange(options.dampening ?? 0, 0, 1, 'dampening');
+    this.#decay = checkRange(options.weightDecay ?? 0, 0, Infinity, 'weightDecay');
+    this.#nesterov = options.nesterov ?? false;
+    if (this.#nesterov && this.#momentum === 0) throw new RangeError('Expected momentum > 0 with nesterov but received 0');
+    this.#velocity = this.#momentum > 0 ? this.zeroSlot() : new Map();
+  }
+
+  protected override slots(): Map<string, Map<string, Tensor>> {
+    return new Map([['velocity', this.#velocity]]);
+  }
+
+  protected override update(name: string, value: Tensor, gradient: Tensor, dtype: number): void {
+    kernels.sgd(
+      dtype, value.size, value.address, gradient.address, this.#velocity.get(name)?.address ?? 0,
+      this.learningRate, this.#momentum, this.#dampening, this.#decay, this.#nesterov ? 1 : 0, this.steps === 1 ? 1 : 0,
+    );
+  }
+}

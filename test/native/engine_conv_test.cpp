@@ -1,0 +1,153 @@
+// The three convolutions against the definition in backend.h, in float64, over random parameters and the shapes with fast paths.
+#include "engine_check.h"
+
+using namespace engine;
+
+namespace {
+
+template <class T> struct Problem {
+  tg_conv p;
+  Buffer<T> x, w, dy;
+  Problem(const tg_conv &parameters, uint64_t seed) : p(parameters), x(0), w(0), dy(0) {
+    Random r(seed);
+    x = random_buffer<T>(r, p.n * p.c_in * p.h * p.w);
+    w = random_buffer<T>(r, p.c_out * (p.c_in / p.groups) * p.kh * p.kw);
+    dy = random_buffer<T>(r, p.n * p.c_out * p.out_h * p.out_w);
+  }
+};
+
+// Calls visit(index in y, index in x, index in w) for every product of the trilinear form.
+template <class Visit> void for_each_product(const tg_conv &p, const Visit &visit) {
+  const int64_t cg = p.c_in / p.groups, og = p.c_out / p.groups;
+  for (int64_t n = 0; n < p.n; ++n)
+    for (int64_t o = 0; o < p.c_out; ++o)
+      for (int64_t c = 0; c < cg; ++c)
+        for (int64_t a = 0; a < p.kh; ++a)
+          for (int64_t b = 0; b < p.kw; ++b)
+            for (int64_t i = 0; i < p.out_h; ++i) {
+              const int64_t row = i * p.stride_h + a * p.dilation_h - p.pad_h;
+              if (row < 0 || row >= p.h) continue;
+              for (int64_t j = 0; j < p.out_w; ++j) {
+                const int64_t column = j * p.stride_w + b * p.dilation_w - p.pad_w;
+                if (column < 0 || column >= p.w) continue;
+                visit(((n * p.c_out + o) * p.out_h + i) * p.out_w + j, ((n * p.c_in + o / og * cg + c) * p.h + row) * p.w + column,
+                      ((o * cg + c) * p.kh + a) * p.kw + b);
+              }
+            }
+}
+
+// Errors are measured against the largest magnitude of the result, the norm in which Winograd's error is bounded.
+template <class T> void expect_relative(const char *what, const tg_conv &p, const Buffer<T> &got, const std::vector<double> &expected) {
+  double scale = 1e-30, worst = 0;
+  for (const double e : expected) scale = std::fmax(scale, std::fabs(e));
+  int64_t at = 0;
+  for (int64_t i = 0; i < got.size(); ++i) {
+    const double error = std::fabs(static_cast<double>(got[i]) - expected[static_cast<size_t>(i)]);
+    if (!(error <= worst)) worst = error, at = i;
+  }
+  EXPECT(worst <= (sizeof(T) == 4 ? 1e-5 : 1e-13) * scale,
+         "%s %s n%d %d->%d g%d %dx%d k%dx%d s%d,%d p%d,%d d%d,%d out %dx%d: [%lld] = %.9g expected %.9g (error %.2g of the largest value)",
+         what, dtype_of<T>::name, int(p.n), int(p.c_in), int(p.c_out), int(p.groups), int(p.h), int(p.w), int(p.kh), int(p.kw),
+         int(p.stride_h), int(p.stride_w), int(p.pad_h), int(p.pad_w), int(p.dilation_h), int(p.dilation_w), int(p.out_h), int(p.out_w),
+         static_cast<long long>(at), static_cast<double>(got[at]), expected[static_cast<size_t>(at)], worst / scale);
+  digest_add(got.data(), got.size());
+}
+
+template <class T> void check(const tg_backend *t, const tg_conv &p, uint64_t seed) {
+  const Problem<T> q(p, seed);
+  const T junk = static_cast<T>(NAN); // outputs are overwritten, never added to
+  Buffer<T> y(q.dy.size(), junk), dx(q.x.size(), junk), dw(q.w.size(), junk);
+  EXPECT(t->conv_forward(dtype_of<T>::value, &p, q.x.data(), q.w.data(), y.data()) == TG_OK, "%s", t->last_error());
+  EXPECT(t->conv_data(dtype_of<T>::value, &p, q.dy.data(), q.w.data(), dx.data()) == TG_OK, "%s", t->last_error());
+  EXPECT(t->conv_weights(dtype_of<T>::value, &p, q.x.data(), q.dy.data(), dw.data()) == TG_OK, "%s", t->last_error());
+  std::vector<double> ey(static_cast<size_t>(y.size())), ex(static_cast<size_t>(dx.size())), ew(static_cast<size_t>(dw.size()));
+  for_each_product(p, [&](int64_t iy, int64_t ix, int64_t iw) {
+    const double vx = static_cast<double>(q.x[ix]), vw = static_cast<double>(q.w[iw]), vy = static_cast<double>(q.dy[iy]);
+    ey[static_cast<size_t>(iy)] += vx * vw;
+    ex[static_cast<size_t>(ix)] += vy * vw;
+    ew[static_cast<size_t>(iw)] += vx * vy;
+  });
+  expect_relative("conv_forward", p, y, ey);
+  expect_relative("conv_data", p, dx, ex);
+  expect_relative("conv_weights", p, dw, ew);
+}
+
+// Output size for symmetric padding, as layers have it.
+int64_t out_size(int64_t size, int64_t kernel, int64_t stride, int64_t pad, int64_t dilation) {
+  const int64_t reach = dilation * (kernel - 1) + 1;
+  return size + 2 * pad < reach ? 0 : (size + 2 * pad - reach) / stride + 1;
+}
+tg_conv layer(int64_t n, int64_t c_in, int64_t c_out, int64_t h, int64_t w, int64_t k, int64_t stride, int64_t pad, int64_t dilation = 1,
+              int64_t groups = 1) {
+  return {n,      c_in,   h,   w,   c_out,    k,        k,     out_size(h, k, stride, pad, dilation), out_size(w, k, stride, pad, dilation),
+          stride, stride, pad, pad, dilation, dilation, groups};
+}
+
+template <class T> void check_random(const tg_backend *t, int rounds) {
+  for (int round = 0; round < rounds; ++round) {
+    Random r(1000 + static_cast<uint64_t>(round));
+    tg_conv p{};
+    p.n = r.between(1, 3);
+    p.groups = r.below(3) ? 1 : r.between(1, 4);
+    const int64_t depthwise = r.below(6) == 0;
+    p.c_in = p.groups * (depthwise ? 1 : r.between(1, 9));
+    p.c_out = p.groups * (depthwise ? 1 : r.between(1, 19));
+    p.h = r.below(5) == 0 ? 1 : r.between(1, 20);
+    p.w = r.between(1, 40);
+    p.kh = p.h == 1 ? 1 : r.between(1, 5);
+    p.kw = r.between(1, 5);
+    if (r.below(2)) p.kh = p.kw = 3;
+    p.stride_h = r.below(2) ? 1 : r.between(1, 3);
+    p.stride_w = r.below(2) ? p.stride_h : r.between(1, 3);
+    p.dilation_h = r.below(2) ? 1 : r.between(1, 3);
+    p.dilation_w = r.below(2) ? p.dilation_h : r.between(1, 3);
+    p.pad_h = r.between(-2, 4);
+    p.pad_w = r.between(-2, 4);
+    p.out_h = r.between(0, 14); // anything: more or less than the input covers
+    p.out_w = r.between(0, 40);
+    check<T>(t, p, static_cast<uint64_t>(round));
+  }
+}
+
+template <class T> void check_layers(const tg_backend *t) {
+  const tg_conv layers[] = {
+      layer(1, 32, 32, 20, 37, 3, 1, 1),
+      layer(2, 16, 16, 25, 24, 3, 1, 1),
+      layer(2, 64, 64, 11, 16, 3, 1, 1),
+      layer(2, 3, 64, 18, 33, 3, 1, 1),
+      layer(2, 64, 1, 15, 40, 3, 1, 1),
+      layer(2, 1, 64, 16, 16, 3, 1, 1),
+      layer(1, 17, 34, 13, 21, 3, 1, 1),
+      layer(1, 68, 34, 12, 19, 3, 1, 1),
+      layer(2, 32, 32, 17, 22, 3, 2, 1),
+      layer(2, 32, 32, 16, 16, 4, 2, 1),
+      layer(1, 32, 32, 16, 32, 5, 1, 2),
+      layer(1, 12, 8, 30, 31, 7, 1, 3),
+      layer(2, 24, 40, 9, 33, 1, 1, 0),
+      layer(2, 24, 40, 9, 33, 1, 2, 0),
+      layer(1, 8, 8, 16, 40, 3, 1, 2, 2),
+      layer(1, 32, 32, 20, 33, 3, 1, 1, 1, 32),
+      layer(1, 32, 64, 11, 33, 3, 1, 1, 1, 4),
+      layer(1, 32, 32, 21, 17, 5, 2, 2, 1, 32),
+      layer(9, 5, 6, 4, 4, 3, 1, 1),
+      layer(1, 2, 2, 1, 1, 3, 1, 1),
+      layer(1, 2, 2, 130, 3, 3, 1, 1),
+      {2, 16, 1, 300, 24, 1, 5, 1, 300, 1, 1, 0, 2, 1, 1, 1}, // 1D
+      {1, 8, 9, 70, 8, 3, 3, 12, 70, 1, 1, 2, 1, 1, 1, 1},    // more rows out than same padding
+      {1, 8, 9, 70, 8, 3, 3, 5, 60, 1, 1, -2, -3, 1, 1, 1},   // cropped
+      {0, 8, 9, 7, 8, 3, 3, 9, 7, 1, 1, 1, 1, 1, 1, 1},       // empty batch
+      {2, 4, 5, 5, 8, 3, 3, 0, 5, 1, 1, 1, 1, 1, 1, 1},       // no output
+  };
+  uint64_t seed = 1;
+  for (const tg_conv &p : layers) check<T>(t, p, ++seed);
+}
+
+void tests(const tg_backend *t) {
+  check_random<float>(t, 160);
+  check_random<double>(t, 80);
+  check_layers<float>(t);
+  check_layers<double>(t);
+}
+} // namespace
+
+int main() { return run_everywhere(tests); }
