@@ -212,8 +212,11 @@ export function split(x: Tensor, parts: number | readonly number[], axis = 0): T
   if (sizes.reduce((a, b) => a + b, 0) !== extent || !sizes.every((n) => Number.isInteger(n) && n >= 0)) {
     throw new RangeError(`Expected sizes that add up to ${extent} for parts but received ${String(parts)}`);
   }
-  let from = 0;
-  return sizes.map((n) => narrow(x, at, from, (from += n)));
+  let stop = 0;
+  return sizes.map((n) => {
+    stop += n;
+    return narrow(x, at, stop - n, stop);
+  });
 }
 
 export const castPrimitive: Primitive<{ dtype: DType }> = definePrimitive<{ dtype: DType }>({
