@@ -32,11 +32,7 @@ const noChecksum = '0'.repeat(64);
  * @param metadata further strings; `tautgrad.kind` says what the file is, `tautgrad.version` is 1 unless given
  * @throws FileError when the path cannot be written
  */
-export async function writeSafetensors(
-  path: string,
-  tensors: TensorMap,
-  metadata: Readonly<Record<string, string>> = {},
-): Promise<void> {
+export async function writeSafetensors(path: string, tensors: TensorMap, metadata: Readonly<Record<string, string>> = {}): Promise<void> {
   await writeFileAtomic(path, encodeSafetensors(tensors, metadata));
 }
 

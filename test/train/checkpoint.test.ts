@@ -1,8 +1,7 @@
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
-import { memory, seed } from '../../src/tensor/index.js';
-import { randn } from '../../src/tensor/index.js';
+import { memory, randn, seed } from '../../src/tensor/index.js';
 import { type Checkpoint, disposeCheckpoint, readCheckpoint, writeCheckpoint } from '../../src/train/checkpoint.js';
 import { writeSafetensors } from '../../src/train/safetensors.js';
 import { temporaryFolder } from '../support/folders.js';
