@@ -43,7 +43,12 @@ const denoiseTv =
   ({ data: samples, channels, height, width }: data.Image): data.Image =>
     tidy(() => {
       const y = tv.prox2d(tensor(samples, { shape: [channels, height, width] }), lambda, { tolerance: 1e-5 });
-      return data.makeImage(channels, height, width, (y.toTypedArray() as Float32Array).map((v) => Math.min(1, Math.max(0, v))));
+      return data.makeImage(
+        channels,
+        height,
+        width,
+        (y.toTypedArray() as Float32Array).map((v) => Math.min(1, Math.max(0, v))),
+      );
     });
 
 /** Golden-section search: the mean PSNR has one peak in lambda. */
@@ -93,10 +98,15 @@ if (args.train !== undefined) {
   trainer.on('step', ({ step, metrics, samplesPerSecond }, left) => {
     if (performance.now() - shown < 20_000) return;
     shown = performance.now();
-    console.log(`step ${step}: batch PSNR ${metrics.psnr?.toFixed(2)} dB, ${samplesPerSecond.toFixed(0)} patches/s, ${left.toFixed(0)} s left`);
+    console.log(
+      `step ${step}: batch PSNR ${metrics.psnr?.toFixed(2)} dB, ${samplesPerSecond.toFixed(0)} patches/s, ${left.toFixed(0)} s left`,
+    );
   });
   const { steps } = await trainer.run();
   const result = score((noisy) => models.tvlayers.applyDenoiser(model, noisy));
-  show(`DnCNN_TV (${options.depth} layers of ${options.features}, ${model.parameterCount} parameters, ${steps} steps in ${args.minutes} min)`, result);
+  show(
+    `DnCNN_TV (${options.depth} layers of ${options.features}, ${model.parameterCount} parameters, ${steps} steps in ${args.minutes} min)`,
+    result,
+  );
   console.log(`gain over TV: ${(result.psnr - best.result.psnr).toFixed(3)} dB; lambdas ${JSON.stringify(models.tvlayers.lambdas(model))}`);
 }

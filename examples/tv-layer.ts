@@ -1,4 +1,4 @@
-import { Generator, Tensor, data, nn, ops, optim, tidy } from 'tautgrad';
+import { data, Generator, nn, ops, optim, Tensor, tidy } from 'tautgrad';
 
 const source = data.deadLeavesSource({ patchSize: 32 }); // natural-looking synthetic images
 const conv = (inChannels: number, outChannels: number) => new nn.Conv2d({ inChannels, outChannels, kernelSize: 3, padding: 'same' });

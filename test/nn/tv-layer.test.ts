@@ -1,7 +1,7 @@
 /** λ trains: gradients of TV layers against central differences of exact solutions. */
 import { describe, expect, it } from 'vitest';
-import { type Tensor, grad, nn, ops, optim, tensor, tidy, tv } from '../../src/index.js';
-import { type Fn, centralDifference, dot, normal, values } from '../support/numeric.js';
+import { grad, nn, ops, optim, type Tensor, tensor, tidy, tv } from '../../src/index.js';
+import { centralDifference, dot, type Fn, normal, values } from '../support/numeric.js';
 
 const { mul, sum, sub } = ops;
 const STEP = 1e-6;
@@ -37,23 +37,39 @@ const lambdas = (shape: readonly number[], seed: number): Tensor => ops.add(mul(
 const weightsLike = (shape: readonly number[], seed: number): Tensor => ops.add(ops.sigmoid(normal(shape, seed)), 0.1);
 
 describe('gradients of the proximal maps', () => {
-  const cases: [string, number[]][] = [['scalar', []], ['per channel', [2]], ['per sample and channel', [2, 2]]];
+  const cases: [string, number[]][] = [
+    ['scalar', []],
+    ['per channel', [2]],
+    ['per sample and channel', [2, 2]],
+  ];
   for (const [label, shape] of cases) {
     for (const sharp of [false, true]) {
       const mode = (x: Tensor, y: Tensor): Tensor => (sharp ? sub(mul(x, 2), y) : y);
       it(`1D ${label}, ${sharp ? 'sharp' : 'smooth'}, rows and columns`, () => {
         for (const axis of [-1, -2]) {
-          checkGradient((x, l) => mode(x as Tensor, tv.prox1d(x as Tensor, l as Tensor, { axis })), (s) => [normal([2, 2, 5, 6], s), lambdas(shape, s + 1)], `axis ${axis}`);
+          checkGradient(
+            (x, l) => mode(x as Tensor, tv.prox1d(x as Tensor, l as Tensor, { axis })),
+            (s) => [normal([2, 2, 5, 6], s), lambdas(shape, s + 1)],
+            `axis ${axis}`,
+          );
         }
       });
       it(`2D ${label}, ${sharp ? 'sharp' : 'smooth'}`, () => {
-        checkGradient((x, l) => mode(x as Tensor, tv.prox2d(x as Tensor, l as Tensor, { tolerance: 1e-13 })), (s) => [normal([2, 2, 5, 4], s), lambdas(shape, s + 1)], '2D');
+        checkGradient(
+          (x, l) => mode(x as Tensor, tv.prox2d(x as Tensor, l as Tensor, { tolerance: 1e-13 })),
+          (s) => [normal([2, 2, 5, 4], s), lambdas(shape, s + 1)],
+          '2D',
+        );
       });
     }
   }
 
   it('1D and 2D weights', () => {
-    checkGradient((x, l, w) => tv.prox1d(x as Tensor, l as Tensor, { weights: w as Tensor }), (s) => [normal([2, 9], s), lambdas([2], s + 1), weightsLike([2, 8], s + 2)], '1D');
+    checkGradient(
+      (x, l, w) => tv.prox1d(x as Tensor, l as Tensor, { weights: w as Tensor }),
+      (s) => [normal([2, 9], s), lambdas([2], s + 1), weightsLike([2, 8], s + 2)],
+      '1D',
+    );
     checkGradient(
       (x, wx, wy) => tv.prox2d(x as Tensor, 0.3, { weightsX: wx as Tensor, weightsY: wy as Tensor, tolerance: 1e-13 }),
       (s) => [normal([2, 4, 5], s), weightsLike([2, 4, 4], s + 1), weightsLike([2, 3, 5], s + 2)],
@@ -62,8 +78,16 @@ describe('gradients of the proximal maps', () => {
   });
 
   it('separate lambdas of rows and columns, and unrolled sweeps', () => {
-    checkGradient((x, r, c) => tv.prox2d(x as Tensor, 0, { lambdaRows: r as Tensor, lambdaCols: c as Tensor, tolerance: 1e-13 }), (s) => [normal([2, 5, 4], s), lambdas([2], s + 1), lambdas([], s + 2)], 'axes');
-    checkGradient((x, l) => tv.prox2d(x as Tensor, l as Tensor, { iterations: 4 }), (s) => [normal([2, 5, 4], s), lambdas([2], s + 1)], 'unrolled');
+    checkGradient(
+      (x, r, c) => tv.prox2d(x as Tensor, 0, { lambdaRows: r as Tensor, lambdaCols: c as Tensor, tolerance: 1e-13 }),
+      (s) => [normal([2, 5, 4], s), lambdas([2], s + 1), lambdas([], s + 2)],
+      'axes',
+    );
+    checkGradient(
+      (x, l) => tv.prox2d(x as Tensor, l as Tensor, { iterations: 4 }),
+      (s) => [normal([2, 5, 4], s), lambdas([2], s + 1)],
+      'unrolled',
+    );
   });
 });
 
@@ -83,7 +107,11 @@ describe('TV layers', () => {
       const cols = new nn.TVLayer1d({ channels: 3, direction: 'col', lambda: { init: 0.2 } });
       expect(values(rows.forward(x))[7]).toBeCloseTo(values(tv.prox1d(x, 0.2))[7] as number, 5);
       expect(values(cols.forward(x))[7]).toBeCloseTo(values(tv.prox1d(x, 0.2, { axis: -2 }))[7] as number, 5);
-      expect([smooth.parameterCount, sharp.parameterCount, new nn.TVLayer1d({ channels: 3, lambda: { trainable: false } }).parameterCount]).toEqual([3, 1, 0]);
+      expect([
+        smooth.parameterCount,
+        sharp.parameterCount,
+        new nn.TVLayer1d({ channels: 3, lambda: { trainable: false } }).parameterCount,
+      ]).toEqual([3, 1, 0]);
       expect(values(new nn.TVLayer2d({ channels: 1 }).lambda())[0]).toBeCloseTo(Math.LN2, 6);
     });
   });
@@ -111,7 +139,10 @@ describe('TV layers', () => {
 });
 
 describe('bad input', () => {
-  const x = tensor([[1, 2, 3], [4, 5, 6]]);
+  const x = tensor([
+    [1, 2, 3],
+    [4, 5, 6],
+  ]);
   it.each([
     ['negative lambda', () => tv.prox1d(x, -1)],
     ['NaN lambda', () => tv.prox2d(x, Number.NaN)],
@@ -143,4 +174,3 @@ describe('bad input', () => {
     expect(message).not.toContain('\n');
   });
 });
-

@@ -2,12 +2,15 @@
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
-import { data, memory, models, nn, seed, type train } from '../../src/index.js';
+import { data, memory, models, type nn, seed, type train } from '../../src/index.js';
 import { temporaryFolder } from '../support/folders.js';
 
 const OPTIONS = { depth: 3, features: 6 };
 
-function makeTrainer(overrides: Partial<models.tvlayers.DenoisingOptions> = {}): { model: nn.Module; trainer: train.Trainer<data.PatchBatch> } {
+function makeTrainer(overrides: Partial<models.tvlayers.DenoisingOptions> = {}): {
+  model: nn.Module;
+  trainer: train.Trainer<data.PatchBatch>;
+} {
   seed(5);
   const model = new models.tvlayers.DnCNNTV(OPTIONS);
   const trainer = models.tvlayers.denoisingTrainer({
@@ -22,7 +25,8 @@ function makeTrainer(overrides: Partial<models.tvlayers.DenoisingOptions> = {}):
   return { model, trainer };
 }
 
-const weights = (model: nn.Module): string[] => [...model.stateDict()].map(([name, t]) => `${name}:${Buffer.from(t.toTypedArray().buffer).toString('base64')}`);
+const weights = (model: nn.Module): string[] =>
+  [...model.stateDict()].map(([name, t]) => `${name}:${Buffer.from(t.toTypedArray().buffer).toString('base64')}`);
 
 describe('Trainer', () => {
   it('learns', async () => {
@@ -57,7 +61,14 @@ describe('Trainer', () => {
     expect(weights(second.model)).toEqual(weights(whole.model));
     const trace = (records: train.StepRecord[]): unknown[] => records.map((r) => [r.step, r.loss, r.learningRate, r.metrics]);
     expect(trace(rest.history)).toEqual(trace(straight.history));
-    expect(trace(readFileSync(log, 'utf8').trim().split('\n').map((l) => JSON.parse(l) as train.StepRecord))).toEqual(trace(straight.history));
+    expect(
+      trace(
+        readFileSync(log, 'utf8')
+          .trim()
+          .split('\n')
+          .map((l) => JSON.parse(l) as train.StepRecord),
+      ),
+    ).toEqual(trace(straight.history));
   });
 
   it('refuses to resume with other settings, another model, or nothing to resume from', async () => {
