@@ -6,10 +6,10 @@ import {
   type DType,
   type FloatDType,
   type Shape,
+  type Storage,
   Tensor,
   broadcastStrides,
   isFloat,
-  outsideScopes,
   promote,
   scalar,
   sizeOf,
@@ -34,21 +34,15 @@ export function checkFloat(x: unknown, name = 'x'): Tensor & { dtype: FloatDType
 }
 
 /** Scalars that programs use again and again (2, 0.5, 1e-8 …) are made once. */
-const constants = new Map<string, Tensor>();
+const constants = new Map<string, Storage>();
 
 export function constant(value: number, dtype: DType): Tensor {
   const key = `${dtype}:${Object.is(value, -0) ? '-0' : value}`;
   const known = constants.get(key);
-  // The caller gets a handle of its own: disposing it must not empty the cache.
-  if (known !== undefined) return known.own();
-  const made = outsideScopes(() => scalar(value, dtype));
-  if (constants.size < 256) {
-    const kept = made.alias();
-    constants.set(key, kept);
-  }
-  const own = made.own();
-  made.dispose();
-  return own;
+  if (known !== undefined) return new Tensor(dtype, [], known.retain());
+  const made = scalar(value, dtype);
+  if (constants.size < 256) constants.set(key, made.storage.retain());
+  return made;
 }
 
 /** Zero-filled storage of the given shape. */
