@@ -1,9 +1,9 @@
 /** Functions with derivative rules of their own: customJvp, customVjp, checkpoint. */
-import { Tensor, formatShape, sameShape } from '../tensor/index.js';
+import { formatShape, sameShape, Tensor } from '../tensor/index.js';
 import { jvpFlat } from './jvp.js';
-import { type Aval, type Primitive, type Tangent, Tracer, bind, bind1, definePrimitive, zeroTangent } from './primitive.js';
+import { type Aval, bind, bind1, definePrimitive, type Primitive, type Tangent, Tracer, zeroTangent } from './primitive.js';
 import { linearize } from './tape.js';
-import { type Tree, flatten } from './tree.js';
+import { flatten, type Tree } from './tree.js';
 
 type Flat = (inputs: readonly Tensor[]) => Tensor[];
 
@@ -37,11 +37,7 @@ function explicit(primals: readonly Tensor[], tangents: readonly Tangent[]): Ten
 }
 
 /** Calls `f` on the leaves of its arguments and rebuilds its result. */
-function callFlat<A extends readonly Tree[], R extends Tree>(
-  f: (...args: A) => R,
-  args: A,
-  params: (run: Flat) => CallParams,
-): R {
+function callFlat<A extends readonly Tree[], R extends Tree>(f: (...args: A) => R, args: A, params: (run: Flat) => CallParams): R {
   const input = flatten(args);
   let rebuild: ((leaves: readonly Tensor[]) => R) | undefined;
   const run: Flat = (leaves) => {
@@ -168,7 +164,10 @@ export function checkpoint<A extends readonly Tree[], R extends Tree>(f: (...arg
       rule: (primals, tangents) => {
         const outputs = bind(callPrimitive, primals, { name: 'checkpoint', run, rule: (p, t) => jvpFlat((x) => run(x), p, t) });
         const avals = outputs.map(({ dtype, shape }): Aval => ({ dtype, shape }));
-        return { outputs, tangents: bind(recomputePrimitive, [...primals, ...explicit(primals, tangents)], { run, inputs: primals.length, outputs: avals }) };
+        return {
+          outputs,
+          tangents: bind(recomputePrimitive, [...primals, ...explicit(primals, tangents)], { run, inputs: primals.length, outputs: avals }),
+        };
       },
     }));
 }

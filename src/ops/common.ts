@@ -1,21 +1,21 @@
 /** What the operation families share: argument conversion, constants, strides. */
-import { type Aval } from '../autodiff/index.js';
+import type { Aval } from '../autodiff/index.js';
+import { kernels } from '../backend/index.js';
 import {
+  broadcastStrides,
   DTYPE_BYTES,
   DTYPE_CODE,
   type DType,
   type FloatDType,
-  type Shape,
-  type Storage,
-  Tensor,
-  broadcastStrides,
   isFloat,
   promote,
+  type Shape,
+  type Storage,
   scalar,
   sizeOf,
   stridesOf,
+  Tensor,
 } from '../tensor/index.js';
-import { kernels } from '../backend/index.js';
 
 /** A tensor, or a number that stands for a scalar of the other operand's dtype. */
 export type Operand = Tensor | number;
@@ -72,8 +72,16 @@ export function unify(a: Operand, b: Operand, cast: (x: Tensor, dtype: DType) =>
 }
 
 /** y[y_offset + strided] = x[x_offset + strided] over `shape`. */
-export function copyStrided(shape: Shape, x: Tensor, xOffset: number, xStrides: readonly number[], y: Tensor, yOffset: number, yStrides: readonly number[]): void {
+export function copyStrided(
+  shape: Shape,
+  x: Tensor,
+  xOffset: number,
+  xStrides: readonly number[],
+  y: Tensor,
+  yOffset: number,
+  yStrides: readonly number[],
+): void {
   if (sizeOf(shape) > 0) kernels.copyStrided(code(x), shape, x.address, xOffset, xStrides, y.address, yOffset, yStrides);
 }
 
-export { DTYPE_BYTES, broadcastStrides, sizeOf, stridesOf };
+export { broadcastStrides, DTYPE_BYTES, sizeOf, stridesOf };

@@ -1,7 +1,22 @@
 /** Differentiation inside differentiation, custom rules, and what must be refused. */
 import { describe, expect, it } from 'vitest';
-import { type Tensor, checkpoint, customJvp, customVjp, grad, hvp, jvp, memory, ops, scalar, tensor, tidy, valueAndGrad, vjp } from '../../src/index.js';
-import { type Fn, centralDifference, dot, forward, normal, relativeError, values } from '../support/numeric.js';
+import {
+  checkpoint,
+  customJvp,
+  customVjp,
+  grad,
+  hvp,
+  jvp,
+  memory,
+  ops,
+  scalar,
+  type Tensor,
+  tensor,
+  tidy,
+  valueAndGrad,
+  vjp,
+} from '../../src/index.js';
+import { centralDifference, dot, type Fn, forward, normal, relativeError, values } from '../support/numeric.js';
 
 const { add, mul, sub, sum, square, tanh, softplus, conv2d, convTranspose2d, div, sin, exp } = ops;
 const f64 = (data: number[] | number[][]): Tensor => tensor(data, { dtype: 'float64' });
@@ -10,7 +25,12 @@ const f64 = (data: number[] | number[][]): Tensor => tensor(data, { dtype: 'floa
 function gradientError(f: Fn, inputs: Tensor[], k: number, h = 1e-5): number {
   const direction = normal((inputs[k] as Tensor).shape, 77);
   const gradient = grad((x: Tensor) => f(...inputs.map((v, i) => (i === k ? x : v))))(inputs[k] as Tensor);
-  const numeric = centralDifference(f, inputs, inputs.map((_, i) => (i === k ? direction : null)), h).item();
+  const numeric = centralDifference(
+    f,
+    inputs,
+    inputs.map((_, i) => (i === k ? direction : null)),
+    h,
+  ).item();
   return Math.abs(dot(gradient, direction) - numeric) / Math.max(1, Math.abs(numeric));
 }
 
@@ -34,7 +54,8 @@ describe('nesting', () => {
   it('reverse over jvp', () => {
     tidy(() => {
       const [x, v] = [normal([1, 2, 6, 6], 5), normal([1, 2, 6, 6], 6)];
-      const slope = (...w: Tensor[]): Tensor => square(jvp((y: Tensor) => energy(y, ...(w as [Tensor, Tensor, Tensor])), [x] as const, [v] as const).tangent as Tensor);
+      const slope = (...w: Tensor[]): Tensor =>
+        square(jvp((y: Tensor) => energy(y, ...(w as [Tensor, Tensor, Tensor])), [x] as const, [v] as const).tangent as Tensor);
       for (const k of [0, 1, 2]) expect(gradientError(slope, weights(), k)).toBeLessThan(1e-7);
     });
   });
@@ -86,7 +107,8 @@ describe('nesting', () => {
   it('perturbations of two levels are not confused', () => {
     tidy(() => {
       // d/dx (x * d/dy (x + y) at y = 1) at x = 1 is 1, not 2
-      const inner = (x: Tensor): Tensor => mul(x, jvp((y: Tensor) => add(x, y), [scalar(1, 'float64')] as const, [scalar(1, 'float64')] as const).tangent as Tensor);
+      const inner = (x: Tensor): Tensor =>
+        mul(x, jvp((y: Tensor) => add(x, y), [scalar(1, 'float64')] as const, [scalar(1, 'float64')] as const).tangent as Tensor);
       expect(grad(inner)(scalar(1, 'float64')).item()).toBe(1);
     });
   });
@@ -142,7 +164,10 @@ describe('trees and results', () => {
 describe('custom rules', () => {
   it('customJvp serves forward, reverse and second order', () => {
     tidy(() => {
-      const cube = customJvp((x: Tensor) => mul(x, square(x)), ([x], [dx]) => ({ value: mul(x, square(x)), tangent: mul(mul(3, square(x)), dx) }));
+      const cube = customJvp(
+        (x: Tensor) => mul(x, square(x)),
+        ([x], [dx]) => ({ value: mul(x, square(x)), tangent: mul(mul(3, square(x)), dx) }),
+      );
       const x = f64([0.5, -2]);
       expect(values(grad((y: Tensor) => sum(cube(y)))(x))).toEqual([0.75, 12]);
       expect(values(hvp((y: Tensor) => sum(cube(y)), x, f64([1, 1])))).toEqual([3, -12]);
@@ -152,7 +177,10 @@ describe('custom rules', () => {
 
   it('customVjp uses the given cotangents, and says that it has no forward mode', () => {
     tidy(() => {
-      const straightThrough = customVjp((x: Tensor) => ops.round(x), (_args, _value, ct) => [mul(ct, 2)]);
+      const straightThrough = customVjp(
+        (x: Tensor) => ops.round(x),
+        (_args, _value, ct) => [mul(ct, 2)],
+      );
       const x = f64([0.4, 1.6]);
       expect(values(straightThrough(x))).toEqual([0, 2]);
       expect(values(grad((y: Tensor) => sum(mul(straightThrough(y), y)))(x))).toEqual([0.8, 5.2]);

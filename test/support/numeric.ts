@@ -1,5 +1,5 @@
 /** Finite differences and comparisons in float64. */
-import { Generator, Tensor, type Tree, jvp, ops, tensor, tidy, vjp } from '../../src/index.js';
+import { Generator, jvp, ops, type Tensor, type Tree, tensor, tidy, vjp } from '../../src/index.js';
 
 export type Fn = (...inputs: Tensor[]) => Tensor;
 
@@ -21,7 +21,13 @@ export function relativeError(a: Tensor, b: Tensor): number {
   const [p, q] = [values(a), values(b)];
   if (p.length !== q.length) return Number.POSITIVE_INFINITY;
   const scale = Math.max(1, ...q.map(Math.abs));
-  return p.reduce((worst, value, i) => Math.max(worst, Number.isNaN(value - (q[i] as number)) ? Number.POSITIVE_INFINITY : Math.abs(value - (q[i] as number))), 0) / scale;
+  return (
+    p.reduce(
+      (worst, value, i) =>
+        Math.max(worst, Number.isNaN(value - (q[i] as number)) ? Number.POSITIVE_INFINITY : Math.abs(value - (q[i] as number))),
+      0,
+    ) / scale
+  );
 }
 
 export const floatInputs = (inputs: readonly Tensor[]): boolean[] => inputs.map((x) => x.dtype === 'float64');
@@ -36,7 +42,11 @@ export function forward(f: Fn, inputs: readonly Tensor[], directions: readonly (
     });
     return f(...all);
   };
-  return jvp(g, active.map((i) => inputs[i] as Tensor), active.map((i) => directions[i] as Tensor)).tangent as Tensor;
+  return jvp(
+    g,
+    active.map((i) => inputs[i] as Tensor),
+    active.map((i) => directions[i] as Tensor),
+  ).tangent as Tensor;
 }
 
 /** Cotangents of the inputs marked active (null for the others). */

@@ -61,7 +61,11 @@ export function descendProx1d(x: Reference, lambda: Reference, weights: Referenc
     for (let i = 0; i < inner; i++) {
       const at = (k: number): number => (o * n + k) * inner + i;
       const line = Array.from({ length: n }, (_, k) => x.data[at(k)] as number);
-      const edges = Array.from({ length: n - 1 }, (_, k) => ({ from: k, to: k + 1, bound: (lambda.data[o] as number) * (weights.data[(o * (n - 1) + k) * inner + i] as number) }));
+      const edges = Array.from({ length: n - 1 }, (_, k) => ({
+        from: k,
+        to: k + 1,
+        bound: (lambda.data[o] as number) * (weights.data[(o * (n - 1) + k) * inner + i] as number),
+      }));
       solveOnGraph(line, edges).forEach((value, k) => {
         out[at(k)] = value;
       });
@@ -86,6 +90,8 @@ export function gridEdges(h: number, w: number, rowBound: number, colBound: numb
 export function dualProx2d(x: Reference, rows: Reference, cols: Reference): Reference {
   const [batch, h, w] = x.shape as [number, number, number];
   const pick = (lambda: Reference, b: number): number => lambda.data[lambda.data.length === 1 ? 0 : b] as number;
-  const solved = Array.from({ length: batch }, (_, b) => solveOnGraph(x.data.slice(b * h * w, (b + 1) * h * w), gridEdges(h, w, pick(rows, b), pick(cols, b))));
+  const solved = Array.from({ length: batch }, (_, b) =>
+    solveOnGraph(x.data.slice(b * h * w, (b + 1) * h * w), gridEdges(h, w, pick(rows, b), pick(cols, b))),
+  );
   return reference(x.shape, (_at, flat) => solved[Math.floor(flat / (h * w))]![flat % (h * w)] as number);
 }

@@ -1,11 +1,19 @@
 /** Construction, zero-copy views, lifetimes and errors of tensors. */
 import { describe, expect, it } from 'vitest';
-import { Generator, Tensor, arange, full, memory, ones, ops, randn, scalar, seed, tensor, tidy, zeros } from '../../src/index.js';
+import { arange, full, Generator, memory, ones, ops, randn, scalar, seed, Tensor, tensor, tidy, zeros } from '../../src/index.js';
 
 describe('construction', () => {
   it('from numbers, nested arrays and typed arrays', () => {
     expect(tensor(3).shape).toEqual([]);
-    expect(tensor([[1, 2, 3], [4, 5, 6]]).toArray()).toEqual([[1, 2, 3], [4, 5, 6]]);
+    expect(
+      tensor([
+        [1, 2, 3],
+        [4, 5, 6],
+      ]).toArray(),
+    ).toEqual([
+      [1, 2, 3],
+      [4, 5, 6],
+    ]);
     expect(tensor(new Float64Array([1, 2])).dtype).toBe('float64');
     expect(tensor([1.9, -1.9, 300], { dtype: 'int32' }).toArray()).toEqual([1, -1, 300]);
     expect(tensor([1, 2, 3, 4], { shape: [2, 2] }).shape).toEqual([2, 2]);
@@ -95,7 +103,10 @@ describe('memory', () => {
     const x = arange(6);
     const y = ops.reshape(x, [2, 3]);
     x.dispose();
-    expect(y.toArray()).toEqual([[0, 1, 2], [3, 4, 5]]);
+    expect(y.toArray()).toEqual([
+      [0, 1, 2],
+      [3, 4, 5],
+    ]);
     y.dispose();
   });
 });

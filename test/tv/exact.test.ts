@@ -1,7 +1,7 @@
 /** Exact properties of the proximal maps (specification of the TV layers, §5, tests 1 to 4). */
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { type Tensor, ops, tensor, tidy, tv } from '../../src/index.js';
+import { ops, type Tensor, tensor, tidy, tv } from '../../src/index.js';
 import { values } from '../support/numeric.js';
 import { gridEdges, solveOnGraph } from '../support/prox-oracle.js';
 
@@ -63,7 +63,12 @@ describe('prox1d', () => {
         expect(prox(x, 0)).toEqual(x);
         const mean = x.reduce((a, b) => a + b, 0) / x.length;
         const largest = tidy(() => tv.lambdaMax(f64(x), { dims: 1 }).item());
-        for (const lambda of [largest * (1 + 1e-12), 1e30, Number.POSITIVE_INFINITY]) closeTo(prox(x, lambda), x.map(() => mean), 1e-14 * spread(x) * x.length);
+        for (const lambda of [largest * (1 + 1e-12), 1e30, Number.POSITIVE_INFINITY])
+          closeTo(
+            prox(x, lambda),
+            x.map(() => mean),
+            1e-14 * spread(x) * x.length,
+          );
         if (largest > 1e-12 * c) expect(new Set(prox(x, largest * 0.99)).size).toBeGreaterThan(1);
       }),
     );
@@ -74,10 +79,31 @@ describe('prox1d', () => {
       fc.property(line, line, lambdaOf, fc.double({ min: -5, max: 5, noNaN: true }), scale, (x, other, lambda, shift, c) => {
         const y = prox(x, lambda);
         const tolerance = 1e-13 * (spread(x) + Math.abs(shift) + 1);
-        closeTo(prox(x.map((v) => v + shift), lambda), y.map((v) => v + shift), tolerance);
-        closeTo(prox(x.map((v) => -v), lambda), y.map((v) => -v), tolerance);
+        closeTo(
+          prox(
+            x.map((v) => v + shift),
+            lambda,
+          ),
+          y.map((v) => v + shift),
+          tolerance,
+        );
+        closeTo(
+          prox(
+            x.map((v) => -v),
+            lambda,
+          ),
+          y.map((v) => -v),
+          tolerance,
+        );
         closeTo(prox([...x].reverse(), lambda), [...y].reverse(), tolerance);
-        closeTo(prox(x.map((v) => v * c), lambda * c).map((v) => v / c), y, tolerance);
+        closeTo(
+          prox(
+            x.map((v) => v * c),
+            lambda * c,
+          ).map((v) => v / c),
+          y,
+          tolerance,
+        );
         expect(Math.abs(y.reduce((a, b) => a + b, 0) - x.reduce((a, b) => a + b, 0))).toBeLessThanOrEqual(tolerance * x.length);
         const z = x.map((v, i) => (other[i] ?? 0) + 0 * v);
         const pz = prox(z, lambda);
@@ -101,22 +127,39 @@ describe('prox1d', () => {
 
   it('a batch is its lines, along any axis, in float32 too', () => {
     fc.assert(
-      fc.property(fc.integer({ min: 1, max: 4 }), fc.integer({ min: 1, max: 40 }), fc.integer({ min: 1, max: 37 }), fc.integer({ min: 1, max: 1000 }), lambdaOf, (a, n, b, seed, lambda) => {
-        tidy(() => {
-          const x = noise([a, n, b], seed);
-          const along = values(tv.prox1d(x, lambda, { axis: 1 }));
-          const moved = tv.prox1d(ops.transpose(x, [0, 2, 1]), lambda);
-          expect(values(ops.transpose(moved, [0, 2, 1]))).toEqual(along);
-          const all = values(x);
-          for (const [i, j] of [[0, 0], [a - 1, b - 1]] as const) {
-            const at = (k: number): number => (i * n + k) * b + j;
-            const alone = prox(Array.from({ length: n }, (_, k) => all[at(k)] as number), lambda);
-            closeTo(alone, Array.from({ length: n }, (_, k) => along[at(k)] as number), 1e-13);
-          }
-          const single = values(tv.prox1d(ops.cast(x, 'float32'), lambda, { axis: 1 }));
-          closeTo(single, along, 2e-6 * Math.max(1, spread(all)));
-        });
-      }),
+      fc.property(
+        fc.integer({ min: 1, max: 4 }),
+        fc.integer({ min: 1, max: 40 }),
+        fc.integer({ min: 1, max: 37 }),
+        fc.integer({ min: 1, max: 1000 }),
+        lambdaOf,
+        (a, n, b, seed, lambda) => {
+          tidy(() => {
+            const x = noise([a, n, b], seed);
+            const along = values(tv.prox1d(x, lambda, { axis: 1 }));
+            const moved = tv.prox1d(ops.transpose(x, [0, 2, 1]), lambda);
+            expect(values(ops.transpose(moved, [0, 2, 1]))).toEqual(along);
+            const all = values(x);
+            for (const [i, j] of [
+              [0, 0],
+              [a - 1, b - 1],
+            ] as const) {
+              const at = (k: number): number => (i * n + k) * b + j;
+              const alone = prox(
+                Array.from({ length: n }, (_, k) => all[at(k)] as number),
+                lambda,
+              );
+              closeTo(
+                alone,
+                Array.from({ length: n }, (_, k) => along[at(k)] as number),
+                1e-13,
+              );
+            }
+            const single = values(tv.prox1d(ops.cast(x, 'float32'), lambda, { axis: 1 }));
+            closeTo(single, along, 2e-6 * Math.max(1, spread(all)));
+          });
+        },
+      ),
       { numRuns: 60 },
     );
   });
@@ -130,7 +173,10 @@ describe('prox1d', () => {
       y.forEach((v, i) => {
         expect(v).toBe(perChannel[Math.floor(i / 35) % 3]![i]);
       });
-      const perLine = tensor(Float64Array.from({ length: 30 }, (_, i) => 0.1 * i), { shape: [2, 3, 5, 1] });
+      const perLine = tensor(
+        Float64Array.from({ length: 30 }, (_, i) => 0.1 * i),
+        { shape: [2, 3, 5, 1] },
+      );
       const z = values(tv.prox1d(x, perLine));
       expect(z.slice(7 * 11, 7 * 12)).toEqual(values(tv.prox1d(x, 0.1 * 11)).slice(7 * 11, 7 * 12));
     });
@@ -144,7 +190,8 @@ describe('prox1d', () => {
       dirty[21 * 33] = Number.POSITIVE_INFINITY;
       dirty[22 * 33 + 32] = Number.NEGATIVE_INFINITY;
       const [want, got] = [values(tv.prox1d(clean, 0.4)), values(tv.prox1d(tensor(dirty, { shape: [40, 33] }), 0.4))];
-      for (let l = 0; l < 40; l++) if (![7, 21, 22].includes(l)) expect(got.slice(l * 33, (l + 1) * 33)).toEqual(want.slice(l * 33, (l + 1) * 33));
+      for (let l = 0; l < 40; l++)
+        if (![7, 21, 22].includes(l)) expect(got.slice(l * 33, (l + 1) * 33)).toEqual(want.slice(l * 33, (l + 1) * 33));
       expect(got.slice(7 * 33, 8 * 33).some(Number.isNaN)).toBe(true);
     });
   });
@@ -153,24 +200,32 @@ describe('prox1d', () => {
 describe('prox2d', () => {
   it('agrees with an independent dual solver, and its gap bounds its excess', () => {
     fc.assert(
-      fc.property(fc.integer({ min: 1, max: 5 }), fc.integer({ min: 1, max: 5 }), fc.integer({ min: 1, max: 1000 }), fc.double({ min: 0.02, max: 1, noNaN: true }), (h, w, seed, lambda) => {
-        tidy(() => {
-          const x = noise([h, w], seed);
-          const want = solveOnGraph(values(x), gridEdges(h, w, lambda, lambda), 20_000);
-          closeTo(values(tv.prox2d(x, lambda, { tolerance: 1e-13 })), want, 1e-6);
-          const objective = (y: readonly number[]): number => {
-            const t = f64([...y], [h, w]);
-            return 0.5 * values(ops.sub(t, x)).reduce((s, v) => s + v * v, 0) + lambda * tv.totalVariation(t).item();
-          };
-          for (const tolerance of [1e-2, 1e-6]) {
-            const solution = tv.solve2d(x, lambda, { tolerance });
-            const excess = objective(values(solution.y)) - objective(want);
-            expect(excess).toBeLessThanOrEqual((solution.gap[0] as number) + 1e-12);
-            expect(Math.abs((solution.objective[0] as number) - objective(values(solution.y)))).toBeLessThan(1e-10 * (1 + objective(want)));
-            expect(solution.relativeGap[0]).toBeLessThanOrEqual(tolerance);
-          }
-        });
-      }),
+      fc.property(
+        fc.integer({ min: 1, max: 5 }),
+        fc.integer({ min: 1, max: 5 }),
+        fc.integer({ min: 1, max: 1000 }),
+        fc.double({ min: 0.02, max: 1, noNaN: true }),
+        (h, w, seed, lambda) => {
+          tidy(() => {
+            const x = noise([h, w], seed);
+            const want = solveOnGraph(values(x), gridEdges(h, w, lambda, lambda), 20_000);
+            closeTo(values(tv.prox2d(x, lambda, { tolerance: 1e-13 })), want, 1e-6);
+            const objective = (y: readonly number[]): number => {
+              const t = f64([...y], [h, w]);
+              return 0.5 * values(ops.sub(t, x)).reduce((s, v) => s + v * v, 0) + lambda * tv.totalVariation(t).item();
+            };
+            for (const tolerance of [1e-2, 1e-6]) {
+              const solution = tv.solve2d(x, lambda, { tolerance });
+              const excess = objective(values(solution.y)) - objective(want);
+              expect(excess).toBeLessThanOrEqual((solution.gap[0] as number) + 1e-12);
+              expect(Math.abs((solution.objective[0] as number) - objective(values(solution.y)))).toBeLessThan(
+                1e-10 * (1 + objective(want)),
+              );
+              expect(solution.relativeGap[0]).toBeLessThanOrEqual(tolerance);
+            }
+          });
+        },
+      ),
       { numRuns: 40 },
     );
   });
@@ -182,27 +237,66 @@ describe('prox2d', () => {
       const means = values(ops.mean(x, { axes: [1, 2] }));
       const largest = values(tv.lambdaMax(x, { dims: 2 }));
       for (const factor of [1.001, 100]) {
-        const y = values(tv.prox2d(x, tensor(largest.map((l) => l * factor), { dtype: 'float64' }), { tolerance: 1e-13 }));
-        closeTo(y, y.map((_, i) => means[Math.floor(i / 63)] as number), 1e-6);
+        const y = values(
+          tv.prox2d(
+            x,
+            tensor(
+              largest.map((l) => l * factor),
+              { dtype: 'float64' },
+            ),
+            { tolerance: 1e-13 },
+          ),
+        );
+        closeTo(
+          y,
+          y.map((_, i) => means[Math.floor(i / 63)] as number),
+          1e-6,
+        );
       }
-      const below = tv.prox2d(x, tensor(largest.map((l) => l * 0.98), { dtype: 'float64' }), { tolerance: 1e-13 });
-      for (const range of values(ops.sub(ops.max(below, { axes: [1, 2] }), ops.min(below, { axes: [1, 2] })))) expect(range).toBeGreaterThan(1e-3);
+      const below = tv.prox2d(
+        x,
+        tensor(
+          largest.map((l) => l * 0.98),
+          { dtype: 'float64' },
+        ),
+        { tolerance: 1e-13 },
+      );
+      for (const range of values(ops.sub(ops.max(below, { axes: [1, 2] }), ops.min(below, { axes: [1, 2] }))))
+        expect(range).toBeGreaterThan(1e-3);
     });
   });
 
   it('is equivariant to shifts, signs, transposition and scaling', () => {
     fc.assert(
-      fc.property(fc.integer({ min: 2, max: 12 }), fc.integer({ min: 2, max: 12 }), fc.integer({ min: 1, max: 1000 }), scale, (h, w, seed, c) => {
-        tidy(() => {
-          const x = noise([h, w], seed);
-          const solve = (v: Tensor, lambda: number): Tensor => tv.prox2d(v, lambda, { tolerance: 1e-13 });
-          const y = values(solve(x, 0.3));
-          closeTo(values(solve(ops.add(x, 2), 0.3)), y.map((v) => v + 2), 1e-6);
-          closeTo(values(solve(ops.neg(x), 0.3)), y.map((v) => -v), 1e-6);
-          closeTo(values(ops.transpose(solve(ops.transpose(x), 0.3))), y, 1e-6);
-          closeTo(values(solve(ops.mul(x, c), 0.3 * c)).map((v) => v / c), y, 1e-6);
-        });
-      }),
+      fc.property(
+        fc.integer({ min: 2, max: 12 }),
+        fc.integer({ min: 2, max: 12 }),
+        fc.integer({ min: 1, max: 1000 }),
+        scale,
+        (h, w, seed, c) => {
+          tidy(() => {
+            const x = noise([h, w], seed);
+            const solve = (v: Tensor, lambda: number): Tensor => tv.prox2d(v, lambda, { tolerance: 1e-13 });
+            const y = values(solve(x, 0.3));
+            closeTo(
+              values(solve(ops.add(x, 2), 0.3)),
+              y.map((v) => v + 2),
+              1e-6,
+            );
+            closeTo(
+              values(solve(ops.neg(x), 0.3)),
+              y.map((v) => -v),
+              1e-6,
+            );
+            closeTo(values(ops.transpose(solve(ops.transpose(x), 0.3))), y, 1e-6);
+            closeTo(
+              values(solve(ops.mul(x, c), 0.3 * c)).map((v) => v / c),
+              y,
+              1e-6,
+            );
+          });
+        },
+      ),
       { numRuns: 30 },
     );
   });
@@ -232,7 +326,11 @@ describe('prox2d', () => {
       const none = ops.sub(x, x);
       const y = values(tv.prox2d(x, 0, { lambdaRows: 0.3, lambdaCols: 0 }));
       closeTo(y, values(tv.prox1d(x, 0.3)), 1e-9);
-      const cut = tv.prox2d(x, 0.3, { weightsX: ops.add(ops.slice(none, [0, 0], [6, 4]), 1), weightsY: ops.slice(none, [0, 0], [5, 5]), tolerance: 1e-12 });
+      const cut = tv.prox2d(x, 0.3, {
+        weightsX: ops.add(ops.slice(none, [0, 0], [6, 4]), 1),
+        weightsY: ops.slice(none, [0, 0], [5, 5]),
+        tolerance: 1e-12,
+      });
       closeTo(values(cut), values(tv.prox1d(x, 0.3)), 1e-9);
     });
   });
@@ -255,7 +353,11 @@ describe('rof', () => {
     tidy(() => {
       const x = noise([9, 8], 13);
       const y = values(tv.rof(x, 0.1, { tolerance: 1e-12 }));
-      closeTo(values(tv.rof(ops.mul(x, 1e-6), 1e-7, { tolerance: 1e-12 })).map((v) => v * 1e6), y, 1e-5);
+      closeTo(
+        values(tv.rof(ops.mul(x, 1e-6), 1e-7, { tolerance: 1e-12 })).map((v) => v * 1e6),
+        y,
+        1e-5,
+      );
       expect(Math.abs(y.reduce((a, b) => a + b, 0) - values(x).reduce((a, b) => a + b, 0))).toBeLessThan(1e-10);
     });
   });

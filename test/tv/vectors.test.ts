@@ -2,7 +2,7 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
-import { type Tensor, ops, tensor, tidy, tv } from '../../src/index.js';
+import { ops, type Tensor, tensor, tidy, tv } from '../../src/index.js';
 import { sharedFolder } from '../support/folders.js';
 import { values } from '../support/numeric.js';
 

@@ -1,2 +1,2 @@
+export { applyDenoiser, type DenoisingOptions, denoisingTrainer, lambdas, type Score, scoreDenoiser } from './denoising.js';
 export { DnCNN, type DnCNNOptions, DnCNNTV, type DnCNNTVOptions } from './dncnn-tv.js';
-export { type DenoisingOptions, type Score, applyDenoiser, denoisingTrainer, lambdas, scoreDenoiser } from './denoising.js';
