@@ -15,6 +15,8 @@
       "native/cpu/reduce.cpp",
       "native/cpu/matmul.cpp",
       "native/cpu/conv.cpp",
+      "native/cpu/conv_direct.cpp",
+      "native/cpu/conv_weights.cpp",
       "native/cpu/tridiagonal.cpp",
       "native/cpu/random.cpp",
       "native/cpu/optimizer.cpp",

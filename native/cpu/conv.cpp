@@ -1,113 +1,92 @@
 // 2D cross-correlation and its two partial transposes (backend.h, tg_conv) for every stride, padding, dilation and group count.
-#include "dispatch.hpp"
+#include "conv.hpp"
 
 namespace tautgrad::cpu::TG_ISA {
 namespace {
 
-// The outputs j in [first, last) whose tap b reads inside [0, size): 0 <= j * stride + b * dilation - pad < size.
-struct Reach {
-  int64_t first, last, shift; // shift = b * dilation - pad
+// A list of taps; kernels of more than a few dozen elements put it in scratch.
+struct TapList {
+  Tap few[64];
+  Tap *taps;
+  explicit TapList(int64_t count)
+      : taps(count <= 64 ? few : static_cast<Tap *>(scratch(CONV_SCRATCH_TAPS, count * static_cast<int64_t>(sizeof(Tap))))) {}
 };
-Reach reach(int64_t out, int64_t size, int64_t stride, int64_t tap, int64_t dilation, int64_t pad) {
-  const int64_t shift = tap * dilation - pad;
-  int64_t first = shift < 0 ? (-shift + stride - 1) / stride : 0;
-  int64_t last = size - shift > 0 ? (size - shift + stride - 1) / stride : 0;
-  if (last > out) last = out;
-  if (first > last) first = last;
-  return {first, last, shift};
+
+template <class T> Correlation<T> forward_correlation(const tg_conv &p, const T *x, TapList &list) {
+  for (int64_t a = 0; a < p.kh; ++a)
+    for (int64_t b = 0; b < p.kw; ++b) list.taps[a * p.kw + b] = {a * p.dilation_h - p.pad_h, b * p.dilation_w - p.pad_w, a * p.kw + b};
+  Correlation<T> k{};
+  k.x = x;
+  k.n = p.n, k.groups = p.groups, k.in = p.c_in / p.groups, k.out = p.c_out / p.groups;
+  k.h = p.h, k.width = p.w, k.y_h = p.out_h, k.y_width = p.out_w;
+  k.stride_h = p.stride_h, k.stride_w = p.stride_w;
+  k.rows = p.out_h, k.columns = p.out_w, k.row_step = k.column_step = 1;
+  k.w_in = p.kh * p.kw, k.w_out = k.in * k.w_in, k.w_group = k.out * k.w_out;
+  k.taps = list.taps, k.tap_count = p.kh * p.kw;
+  return k;
 }
 
-// One task per output plane (forward), input plane (data) or kernel plane (weights).
-template <class T> int forward_general(const tg_conv &p, const T *x, const T *w, T *y) {
-  const int64_t cg = p.c_in / p.groups, og = p.c_out / p.groups;
-  parallel_for(p.n * p.c_out, [&](int64_t plane) {
-    const int64_t n = plane / p.c_out, o = plane % p.c_out, g = o / og;
-    T *out = y + plane * p.out_h * p.out_w;
-    for (int64_t i = 0; i < p.out_h * p.out_w; ++i) out[i] = 0;
-    for (int64_t c = 0; c < cg; ++c) {
-      const T *in = x + (n * p.c_in + g * cg + c) * p.h * p.w, *taps = w + (o * cg + c) * p.kh * p.kw;
-      for (int64_t a = 0; a < p.kh; ++a) {
-        const Reach v = reach(p.out_h, p.h, p.stride_h, a, p.dilation_h, p.pad_h);
+template <class T> int forward(const tg_conv &p, const T *x, const T *w, const T *bias, bool relu, T *y) {
+  TapList list(p.kh * p.kw);
+  if (!list.taps) return fail("conv_forward: out of memory");
+  Correlation<T> k = forward_correlation(p, x, list);
+  k.w = w, k.y = y, k.bias = bias, k.relu = relu;
+  return correlate_direct(k);
+}
+
+// dx[I] collects w[a] dy[i] where i stride + a dilation - pad = I. For I = q stride + residue the taps with
+// (residue + pad - a dilation) divisible by the stride remain, and read dy at q + (residue + pad - a dilation) / stride.
+template <class T> int data(const tg_conv &p, const T *dy, const T *w, T *dx) {
+  TapList list(p.kh * p.kw);
+  if (!list.taps) return fail("conv_data: out of memory");
+  Correlation<T> k{};
+  k.x = dy, k.w = w, k.y = dx;
+  k.n = p.n, k.groups = p.groups, k.in = p.c_out / p.groups, k.out = p.c_in / p.groups;
+  k.h = p.out_h, k.width = p.out_w, k.y_h = p.h, k.y_width = p.w;
+  k.stride_h = k.stride_w = 1;
+  k.row_step = p.stride_h, k.column_step = p.stride_w;
+  k.w_out = p.kh * p.kw, k.w_in = k.out * k.w_out, k.w_group = k.in * k.w_in;
+  k.taps = list.taps;
+  for (int64_t row = 0; row < p.stride_h; ++row)
+    for (int64_t column = 0; column < p.stride_w; ++column) {
+      k.tap_count = 0;
+      for (int64_t a = 0; a < p.kh; ++a)
         for (int64_t b = 0; b < p.kw; ++b) {
-          const Reach u = reach(p.out_w, p.w, p.stride_w, b, p.dilation_w, p.pad_w);
-          const T tap = taps[a * p.kw + b];
-          for (int64_t i = v.first; i < v.last; ++i) {
-            const T *source = in + (i * p.stride_h + v.shift) * p.w + u.shift;
-            T *target = out + i * p.out_w;
-            for (int64_t j = u.first; j < u.last; ++j) target[j] += tap * source[j * p.stride_w];
-          }
+          const int64_t from_row = row + p.pad_h - a * p.dilation_h, from_column = column + p.pad_w - b * p.dilation_w;
+          if (from_row % p.stride_h == 0 && from_column % p.stride_w == 0)
+            list.taps[k.tap_count++] = {from_row / p.stride_h, from_column / p.stride_w, a * p.kw + b};
         }
-      }
+      k.rows = ceil_div(p.h - row, p.stride_h), k.columns = ceil_div(p.w - column, p.stride_w);
+      k.row_first = row, k.column_first = column;
+      if (const int status = correlate_direct(k); status != TG_OK) return status;
     }
-  });
   return TG_OK;
 }
 
-template <class T> int data_general(const tg_conv &p, const T *dy, const T *w, T *dx) {
-  const int64_t cg = p.c_in / p.groups, og = p.c_out / p.groups;
-  parallel_for(p.n * p.c_in, [&](int64_t plane) {
-    const int64_t n = plane / p.c_in, g = plane % p.c_in / cg, c = plane % cg;
-    T *out = dx + plane * p.h * p.w;
-    for (int64_t i = 0; i < p.h * p.w; ++i) out[i] = 0;
-    for (int64_t o = g * og; o < (g + 1) * og; ++o) {
-      const T *in = dy + (n * p.c_out + o) * p.out_h * p.out_w, *taps = w + (o * cg + c) * p.kh * p.kw;
-      for (int64_t a = 0; a < p.kh; ++a) {
-        const Reach v = reach(p.out_h, p.h, p.stride_h, a, p.dilation_h, p.pad_h);
-        for (int64_t b = 0; b < p.kw; ++b) {
-          const Reach u = reach(p.out_w, p.w, p.stride_w, b, p.dilation_w, p.pad_w);
-          const T tap = taps[a * p.kw + b];
-          for (int64_t i = v.first; i < v.last; ++i) {
-            T *target = out + (i * p.stride_h + v.shift) * p.w + u.shift;
-            const T *source = in + i * p.out_w;
-            for (int64_t j = u.first; j < u.last; ++j) target[j * p.stride_w] += tap * source[j];
-          }
-        }
-      }
-    }
-  });
-  return TG_OK;
-}
-
-template <class T> int weights_general(const tg_conv &p, const T *x, const T *dy, T *dw) {
-  const int64_t cg = p.c_in / p.groups, og = p.c_out / p.groups;
-  parallel_for(p.c_out * cg, [&](int64_t plane) {
-    const int64_t o = plane / cg, c = o / og * cg + plane % cg;
-    for (int64_t a = 0; a < p.kh; ++a) {
-      const Reach v = reach(p.out_h, p.h, p.stride_h, a, p.dilation_h, p.pad_h);
-      for (int64_t b = 0; b < p.kw; ++b) {
-        const Reach u = reach(p.out_w, p.w, p.stride_w, b, p.dilation_w, p.pad_w);
-        double sum = 0;
-        for (int64_t n = 0; n < p.n; ++n)
-          for (int64_t i = v.first; i < v.last; ++i) {
-            const T *source = x + ((n * p.c_in + c) * p.h + i * p.stride_h + v.shift) * p.w + u.shift;
-            const T *factor = dy + ((n * p.c_out + o) * p.out_h + i) * p.out_w;
-            for (int64_t j = u.first; j < u.last; ++j) sum += static_cast<double>(source[j * p.stride_w]) * factor[j];
-          }
-        dw[(plane * p.kh + a) * p.kw + b] = static_cast<T>(sum);
-      }
-    }
-  });
-  return TG_OK;
+template <class T> int weights(const tg_conv &p, const T *x, const T *dy, T *dw) {
+  TapList list(p.kh * p.kw);
+  if (!list.taps) return fail("conv_weights: out of memory");
+  return correlate_weights(forward_correlation(p, x, list), dy, dw);
 }
 
 int conv_forward(int64_t dtype, const tg_conv *p, const void *x, const void *w, void *y) {
   return with_real(dtype, "conv_forward", [&](auto tag) {
     using T = typename decltype(tag)::type;
-    return forward_general(*p, static_cast<const T *>(x), static_cast<const T *>(w), static_cast<T *>(y));
+    return forward<T>(*p, static_cast<const T *>(x), static_cast<const T *>(w), nullptr, false, static_cast<T *>(y));
   });
 }
 
 int conv_data(int64_t dtype, const tg_conv *p, const void *dy, const void *w, void *dx) {
   return with_real(dtype, "conv_data", [&](auto tag) {
     using T = typename decltype(tag)::type;
-    return data_general(*p, static_cast<const T *>(dy), static_cast<const T *>(w), static_cast<T *>(dx));
+    return data(*p, static_cast<const T *>(dy), static_cast<const T *>(w), static_cast<T *>(dx));
   });
 }
 
 int conv_weights(int64_t dtype, const tg_conv *p, const void *x, const void *dy, void *dw) {
   return with_real(dtype, "conv_weights", [&](auto tag) {
     using T = typename decltype(tag)::type;
-    return weights_general(*p, static_cast<const T *>(x), static_cast<const T *>(dy), static_cast<T *>(dw));
+    return weights(*p, static_cast<const T *>(x), static_cast<const T *>(dy), static_cast<T *>(dw));
   });
 }
 

@@ -1,7 +1,7 @@
 #!/usr/bin/env node
+import { reportFailure } from './failure.js';
 /** The `tautgrad` command. */
 import { createProgram } from './program.js';
-import { reportFailure } from './failure.js';
 
 // A reader that has seen enough (`tautgrad … | head`) is no failure.
 process.stdout.on('error', (error: NodeJS.ErrnoException) => {

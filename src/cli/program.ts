@@ -17,8 +17,8 @@ export function createProgram(): Command {
     .configureOutput({ outputError: (text, write) => write(asSentence(text)) })
     .addHelpText('after', '\nRun "tautgrad COMMAND --help" for the options and an example of a command.');
 
-  command(program, 'info', 'print the version, the instruction set, the threads and the GPU', 'tautgrad info').action(
-    async (options) => (await import('./commands/info.js')).info(options),
+  command(program, 'info', 'print the version, the instruction set, the threads and the GPU', 'tautgrad info').action(async (options) =>
+    (await import('./commands/info.js')).info(options),
   );
 
   command(
@@ -75,7 +75,9 @@ export function createProgram(): Command {
     .option('--sigma <number>', 'standard deviation of the noise that is added, of 255', positiveNumber, 25)
     .option('--model <file>', 'a network from "tautgrad train denoise"')
     .addOption(
-      new Option('--lambda <number>', 'total variation with this strength, or auto, instead of a network').argParser(lambdaOrAuto).conflicts('model'),
+      new Option('--lambda <number>', 'total variation with this strength, or auto, instead of a network')
+        .argParser(lambdaOrAuto)
+        .conflicts('model'),
     )
     .addOption(new Option('--isotropic', 'isotropic instead of anisotropic total variation').conflicts('model'))
     .option('--seed <number>', 'seed of the noise', seedNumber, 0)
@@ -117,5 +119,8 @@ function group(parent: Command, name: string, description: string): Command {
 
 /** "error: unknown option '--x'\n(Did you mean …?)" → one line in the form of all other failures. */
 function asSentence(text: string): string {
-  return `tautgrad: ${text.replace(/^error: /, '').trim().replace(/\s*\n\s*/g, ' ')}\n`;
+  return `tautgrad: ${text
+    .replace(/^error: /, '')
+    .trim()
+    .replace(/\s*\n\s*/g, ' ')}\n`;
 }

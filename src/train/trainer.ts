@@ -4,9 +4,9 @@ import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { type Module, valueAndGrad } from '../nn/index.js';
 import type { Optimizer } from '../optim/index.js';
-import { type Tensor, defaultGenerator, tidy } from '../tensor/index.js';
-import { type JsonObject, disposeCheckpoint, readCheckpoint, writeCheckpoint } from './checkpoint.js';
-import { type StepRecord, appendRunLog, readRunLog, writeRunLog } from './run-log.js';
+import { defaultGenerator, type Tensor, tidy } from '../tensor/index.js';
+import { disposeCheckpoint, type JsonObject, readCheckpoint, writeCheckpoint } from './checkpoint.js';
+import { appendRunLog, readRunLog, type StepRecord, writeRunLog } from './run-log.js';
 
 export interface TrainerOptions<Batch> {
   model: Module;
@@ -63,7 +63,8 @@ export class Trainer<Batch> extends EventEmitter<TrainerEvents> {
 
   constructor(options: TrainerOptions<Batch>) {
     super();
-    if (!Number.isInteger(options.steps) || options.steps < 1) throw new RangeError(`Expected an integer >= 1 for steps but received ${String(options.steps)}`);
+    if (!Number.isInteger(options.steps) || options.steps < 1)
+      throw new RangeError(`Expected an integer >= 1 for steps but received ${String(options.steps)}`);
     this.#options = options;
   }
 
@@ -143,7 +144,8 @@ export class Trainer<Batch> extends EventEmitter<TrainerEvents> {
         return result;
       });
       const number = value.item();
-      if (!Number.isFinite(number)) throw new RangeError(`The loss became ${number} at step ${this.#step}: lower the learning rate or check the data`);
+      if (!Number.isFinite(number))
+        throw new RangeError(`The loss became ${number} at step ${this.#step}: lower the learning rate or check the data`);
       optimizer.step(gradients);
       return { value: number, metrics: metrics?.(number) ?? {} };
     });
@@ -174,7 +176,11 @@ export class Trainer<Batch> extends EventEmitter<TrainerEvents> {
 
 function requireSame(path: string, what: string, saved: unknown, wanted: unknown): void {
   const canonical = (value: unknown): string =>
-    JSON.stringify(value, (_key, v: unknown) => (v !== null && typeof v === 'object' && !Array.isArray(v) ? Object.fromEntries(Object.entries(v).sort(([a], [b]) => (a < b ? -1 : 1))) : v));
+    JSON.stringify(value, (_key, v: unknown) =>
+      v !== null && typeof v === 'object' && !Array.isArray(v)
+        ? Object.fromEntries(Object.entries(v).sort(([a], [b]) => (a < b ? -1 : 1)))
+        : v,
+    );
   if (canonical(saved) !== canonical(wanted)) {
     throw new RangeError(`Expected to resume with the ${what} of ${path}, ${canonical(saved)}, but received ${canonical(wanted)}`);
   }

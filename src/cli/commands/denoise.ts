@@ -1,4 +1,4 @@
-import { checkOutputFormat, checkWritable, plane, type Image, makeImage, readPicture, toChannels, writePicture } from '../../data/index.js';
+import { checkOutputFormat, checkWritable, type Image, makeImage, plane, readPicture, toChannels, writePicture } from '../../data/index.js';
 import { applyDenoiser, type Denoiser, denoiseWithTV, loadDenoiser } from '../../models/tvlayers/index.js';
 import { formatNumber, Output } from '../output.js';
 
@@ -27,9 +27,7 @@ export async function denoise(input: string, output: string, options: DenoiseOpt
   );
 }
 
-type How =
-  | { method: 'total variation'; isotropic: boolean; lambda: number; sigma: number | null }
-  | { method: 'network'; model: string };
+type How = { method: 'total variation'; isotropic: boolean; lambda: number; sigma: number | null } | { method: 'network'; model: string };
 
 function withTV(image: Image, { lambda, isotropic = false }: DenoiseOptions): How & { image: Image } {
   return { method: 'total variation', isotropic, ...denoiseWithTV(image, { lambda, isotropic }) };

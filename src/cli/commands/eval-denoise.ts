@@ -39,7 +39,14 @@ export async function evalDenoise(options: EvalDenoiseOptions): Promise<void> {
   const mean = meanScore(rows);
   const cells = (s: Score) => [s.name, s.noisyPsnr.toFixed(2), s.psnr.toFixed(2), s.noisySsim.toFixed(4), s.ssim.toFixed(4)];
   output.result(
-    { data, sigma, seed, ...(options.model !== undefined ? { model: options.model } : { lambda: options.lambda, isotropic }), ...mean, images: rows },
+    {
+      data,
+      sigma,
+      seed,
+      ...(options.model !== undefined ? { model: options.model } : { lambda: options.lambda, isotropic }),
+      ...mean,
+      images: rows,
+    },
     formatTable([['image', 'noisy dB', 'PSNR dB', 'noisy SSIM', 'SSIM'], ...rows.map(cells), cells({ name: 'mean', ...mean })]),
   );
 }

@@ -1,5 +1,5 @@
 /** Gaussian denoising: training a residual denoiser on clean patches, applying it, and scoring it. */
-import { type Image, type PatchBatch, type PatchSource, addGaussianNoise, deriveSeed, makeImage } from '../../data/index.js';
+import { addGaussianNoise, deriveSeed, type Image, makeImage, type PatchBatch, type PatchSource } from '../../data/index.js';
 import { psnr, ssim } from '../../metrics/index.js';
 import { type Module, TVLayer1d, TVLayer2d } from '../../nn/index.js';
 import { add, clamp, mean, square, sub } from '../../ops/index.js';
@@ -46,7 +46,15 @@ export function denoisingTrainer(options: DenoisingOptions): Trainer<PatchBatch>
     ...(options.signal !== undefined && { signal: options.signal }),
     batchSize,
     schedule: (_step, progress) => learningRate * (0.01 + 0.99 * 0.5 * (1 + Math.cos(Math.PI * progress))),
-    settings: { sigma, batchSize, learningRate, seed, data: source.description, patchSize: source.patchSize, ...(budgetSeconds === undefined ? { steps } : { budgetSeconds }) },
+    settings: {
+      sigma,
+      batchSize,
+      learningRate,
+      seed,
+      data: source.description,
+      patchSize: source.patchSize,
+      ...(budgetSeconds === undefined ? { steps } : { budgetSeconds }),
+    },
     batch: (k) => {
       step = k;
       return source.batch(k, batchSize);
@@ -98,7 +106,12 @@ export interface Score {
  * Scores a denoiser on clean images with noise of a fixed seed per image. PSNR in dB and SSIM (Gaussian window) for the range 0 … 1.
  * @param denoise from a noisy image to its estimate
  */
-export function* scoreDenoiser(images: Iterable<{ name: string; image: Image }>, sigma: number, denoise: (noisy: Image) => Image, seed = 0): IterableIterator<Score> {
+export function* scoreDenoiser(
+  images: Iterable<{ name: string; image: Image }>,
+  sigma: number,
+  denoise: (noisy: Image) => Image,
+  seed = 0,
+): IterableIterator<Score> {
   let index = 0;
   for (const { name, image } of images) {
     const noisy = addGaussianNoise(image, sigma, deriveSeed(seed, 3, index++));

@@ -35,7 +35,10 @@ export async function loadDenoiser(path: string): Promise<Denoiser> {
     if (schema === undefined) throw new FileError(path, `Cannot use ${path}: expected a denoiser but received the model ${name}`);
     const parsed = schema.safeParse(options);
     if (!parsed.success) {
-      throw new FileError(path, `Cannot use ${path}: its options of ${name} are not understood (${parsed.error.issues[0]?.path.join('.')})`);
+      throw new FileError(
+        path,
+        `Cannot use ${path}: its options of ${name} are not understood (${parsed.error.issues[0]?.path.join('.')})`,
+      );
     }
     const given = parsed.data;
     const model = 'lambdaIn' in given ? new DnCNNTV(given as ConstructorParameters<typeof DnCNNTV>[0]) : new DnCNN(given);

@@ -38,7 +38,8 @@ export function denoiseWithTV(image: Image, options: TVDenoiserOptions = {}): TV
  * PSNR on dead-leaves pictures for sigma = 5, 10, 15, 25, 50 of 255 (`bench/auto-lambda.mjs` repeats the calibration).
  */
 export function lambdaForNoise(sigma: number, isotropic = false): number {
-  if (!(sigma >= 0) || !Number.isFinite(sigma)) throw new RangeError(`Expected a finite number >= 0 for sigma but received ${String(sigma)}`);
+  if (!(sigma >= 0) || !Number.isFinite(sigma))
+    throw new RangeError(`Expected a finite number >= 0 for sigma but received ${String(sigma)}`);
   const { factor, power } = isotropic ? { factor: 1.04, power: 1.18 } : { factor: 0.89, power: 1.21 };
   return factor * sigma ** power;
 }
@@ -55,7 +56,10 @@ export function bestLambda(
   if (pairs.length === 0) throw new RangeError('Expected at least one pair of images for pairs but received none');
   const score = (logLambda: number): number => {
     const lambda = Math.exp(logLambda);
-    const sum = pairs.reduce((s, { clean, noisy }) => s + psnr(denoiseWithTV(noisy, { lambda, isotropic, tolerance: 1e-3 }).image, clean), 0);
+    const sum = pairs.reduce(
+      (s, { clean, noisy }) => s + psnr(denoiseWithTV(noisy, { lambda, isotropic, tolerance: 1e-3 }).image, clean),
+      0,
+    );
     return sum / pairs.length;
   };
   const ratio = (Math.sqrt(5) - 1) / 2;

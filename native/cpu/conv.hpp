@@ -1,0 +1,48 @@
+// What the convolution files share: the correlation that forward and data both are, and the entry points of each algorithm.
+#pragma once
+
+#include "dispatch.hpp"
+
+namespace tautgrad::cpu::TG_ISA {
+
+// One kernel element: it reads `row`, `column` away from the output's place in the input grid and multiplies by w[.. + index].
+struct Tap {
+  int64_t row, column, index;
+};
+
+// y[n, o, row_first + i*row_step, column_first + j*column_step] =
+//     sum_{c, taps} x[n, c, i*stride_h + tap.row, j*stride_w + tap.column] * w[o*w_out + c*w_in + tap.index],   i < rows, j < columns,
+// with zeros outside x. Channels count inside one group; group g adds g*in to c, g*out to o and g*w_group to the weights.
+// The forward convolution is one correlation; the data gradient of stride s is s*s of them, one per residue of the row and column.
+template <class T> struct Correlation {
+  const T *x, *w;
+  T *y;
+  int64_t n, groups, in, out;     // batch, groups, channels per group
+  int64_t h, width, y_h, y_width; // planes of x and y
+  int64_t stride_h, stride_w;
+  int64_t rows, columns; // outputs
+  int64_t row_first, column_first, row_step, column_step;
+  int64_t w_out, w_in, w_group;
+  const Tap *taps;
+  int64_t tap_count;
+  const T *bias = nullptr; // one per output channel, or NULL
+  bool relu = false;
+};
+
+// Register-blocked, on rows packed with their borders. Serves every correlation.
+template <class T> int correlate_direct(const Correlation<T> &k);
+extern template int correlate_direct<float>(const Correlation<float> &);
+extern template int correlate_direct<double>(const Correlation<double> &);
+
+// dw for the correlation k (its y and w are not read): the dot products of dy's planes with x's, tap by tap.
+template <class T> int correlate_weights(const Correlation<T> &k, const T *dy, T *dw);
+extern template int correlate_weights<float>(const Correlation<float> &, const float *, float *);
+extern template int correlate_weights<double>(const Correlation<double> &, const double *, double *);
+
+// Scratch slots of the convolutions (parallel.h): the caller's packed weights, and a task's own tiles.
+enum { CONV_SCRATCH_SHARED = 2, CONV_SCRATCH_TASK = 3, CONV_SCRATCH_TASK2 = 4, CONV_SCRATCH_PARTIAL = 5, CONV_SCRATCH_TAPS = 6 };
+
+inline int64_t floor_div(int64_t a, int64_t b) { return a >= 0 ? a / b : -((-a + b - 1) / b); }
+inline int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
+
+} // namespace tautgrad::cpu::TG_ISA

@@ -1,0 +1,86 @@
+// The packed input of the direct convolutions: rows with zero borders, strided rows and columns sorted by residue.
+#pragma once
+
+#include "conv.hpp"
+
+#include <string.h>
+
+namespace tautgrad::cpu::TG_ISA {
+namespace {
+
+// The packed input of one task and how it is read.
+struct Layout {
+  int64_t row_residues, column_residues;     // residues kept: the stride, or 1 where the taps use a single one
+  int64_t first_row, first_column;           // smallest quotient of a tap's shift by the stride
+  int64_t row_span, column_span;             // largest minus smallest quotient
+  int64_t pitch, plane_rows, channel_stride; // elements
+  bool flat; // output pixels are numbered through rows of `pitch` instead of row by row: little is wasted on narrow images
+};
+
+// out[j] = row[(first + j) * stride + residue] for j < count, zeros outside [0, width)
+template <class T> void pack_row(const T *row, int64_t width, int64_t first, int64_t stride, int64_t residue, int64_t count, T *out) {
+  int64_t begin = ceil_div(-residue, stride) - first, end = ceil_div(width - residue, stride) - first;
+  begin = begin < 0 ? 0 : begin > count ? count : begin;
+  end = end < begin ? begin : end > count ? count : end;
+  for (int64_t j = 0; j < begin; ++j) out[j] = 0;
+  const T *source = row + first * stride + residue;
+  if (stride == 1)
+    memcpy(out + begin, source + begin, static_cast<size_t>(end - begin) * sizeof(T));
+  else if (stride == 2)
+    for (int64_t j = begin; j < end; ++j) out[j] = source[j * 2];
+  else
+    for (int64_t j = begin; j < end; ++j) out[j] = source[j * stride];
+  for (int64_t j = end; j < count; ++j) out[j] = 0;
+}
+
+// Packs what the output rows [row, row + rows) of one image and group read.
+template <class T> void pack_input(const Correlation<T> &k, const Layout &l, const T *image, int64_t row, T *packed) {
+  for (int64_t c = 0; c < k.in; ++c) {
+    T *out = packed + c * l.channel_stride;
+    for (int64_t a = 0; a < l.row_residues; ++a)
+      for (int64_t b = 0; b < l.column_residues; ++b)
+        for (int64_t r = 0; r < l.plane_rows; ++r, out += l.pitch) {
+          const int64_t source = (row + r + l.first_row) * k.stride_h + a;
+          if (source < 0 || source >= k.h)
+            memset(out, 0, static_cast<size_t>(l.pitch) * sizeof(T));
+          else
+            pack_row(image + (c * k.h + source) * k.width, k.width, l.first_column, k.stride_w, b, l.pitch, out);
+        }
+  }
+}
+
+template <class T> Layout plan_layout(const Correlation<T> &k, int64_t rows, int64_t *offsets) {
+  Layout l{};
+  int64_t row_low = INT64_MAX, row_high = INT64_MIN, column_low = INT64_MAX, column_high = INT64_MIN, row_used = 0, column_used = 0;
+  for (int64_t t = 0; t < k.tap_count; ++t) {
+    const int64_t q = floor_div(k.taps[t].row, k.stride_h), p = floor_div(k.taps[t].column, k.stride_w);
+    row_low = q < row_low ? q : row_low;
+    row_high = q > row_high ? q : row_high;
+    column_low = p < column_low ? p : column_low;
+    column_high = p > column_high ? p : column_high;
+    row_used = row_used > k.taps[t].row - q * k.stride_h ? row_used : k.taps[t].row - q * k.stride_h;
+    column_used = column_used > k.taps[t].column - p * k.stride_w ? column_used : k.taps[t].column - p * k.stride_w;
+  }
+  l.row_residues = row_used + 1; // residues beyond the largest one in use are not packed
+  l.column_residues = column_used + 1;
+  l.first_row = row_low;
+  l.first_column = column_low;
+  l.row_span = row_high - row_low;
+  l.column_span = column_high - column_low;
+  l.pitch = k.columns + l.column_span;
+  l.plane_rows = rows + l.row_span;
+  constexpr int64_t L = lanes<T>, line = 64 / static_cast<int64_t>(sizeof(T));
+  l.channel_stride = ceil_div(l.row_residues * l.column_residues * l.plane_rows * l.pitch, line) * line;
+  l.channel_stride += l.channel_stride / line % 2 ? 0 : line; // an odd number of cache lines: channels spread over all sets
+  const int64_t row_by_row = rows * ceil_div(k.columns, L), numbered_through = ceil_div(rows * l.pitch - l.column_span, L);
+  l.flat = numbered_through * 12 < row_by_row * 11;
+  for (int64_t t = 0; t < k.tap_count; ++t) {
+    const int64_t q = floor_div(k.taps[t].row, k.stride_h), p = floor_div(k.taps[t].column, k.stride_w);
+    const int64_t plane = (k.taps[t].row - q * k.stride_h) * l.column_residues + (k.taps[t].column - p * k.stride_w);
+    offsets[t] = (plane * l.plane_rows + q - row_low) * l.pitch + p - column_low;
+  }
+  return l;
+}
+
+} // namespace
+} // namespace tautgrad::cpu::TG_ISA

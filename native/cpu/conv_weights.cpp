@@ -1,0 +1,195 @@
+// The weight gradient: dw[o, c, tap] is the dot product of the plane dy[o] with the plane x[c] seen through the tap. A task packs x as
+// the direct convolution does and dy with the same pitch, zeros between the rows, so that each dot product is one run over
+// contiguous pixels; a register tile holds several o by several (c, tap). Tasks add into a fixed number of partial results, which
+// are summed in order at the end.
+#include "conv_pack.hpp"
+
+namespace tautgrad::cpu::TG_ISA {
+namespace {
+
+constexpr int TILE_O = 4;                              // planes of dy in a register tile
+constexpr int TILE_R = VECTOR_REGISTERS == 32 ? 6 : 2; // (channel, tap) rows beside them
+
+// Sums the lanes of `count` vectors: sums[i] = sum of v[i]. A butterfly: each step halves the vectors and keeps their sums apart.
+template <class T> TG_INLINE void sum_lanes(const vec<T> *v, int count, T *sums) {
+  constexpr int L = lanes<T>;
+  for (int first = 0; first < count; first += L) {
+    vec<T> level[L];
+    for (int i = 0; i < L; ++i) level[i] = first + i < count ? v[first + i] : vec<T>{};
+    for (int half = L / 2; half >= 1; half /= 2) { // after this step, level[i] holds blocks of `half` partial sums of L / half vectors
+      mask<T> even, odd;
+      for (int l = 0; l < L; ++l) {
+        const int block = l / half, source = block % 2, within = l % half;
+        even[l] = static_cast<int_like<T>>(source * L + block / 2 * 2 * half + within);
+        odd[l] = static_cast<int_like<T>>(even[l] + half);
+      }
+      for (int i = 0; i < half; ++i)
+        level[i] = __builtin_shuffle(level[i], level[i + half], even) + __builtin_shuffle(level[i], level[i + half], odd);
+    }
+    for (int i = 0; i < L && first + i < count; ++i) sums[first + i] = level[0][i];
+  }
+}
+
+// sums[o * R + r] = <dy[o], x at offsets[r]> over `steps` vectors
+template <class T, int O, int R> void dot_tile(const T *dy, int64_t dy_stride, const T *x, const int64_t *offsets, int64_t steps, T *sums) {
+  constexpr int L = lanes<T>;
+  vec<T> acc[O * R] = {};
+  const T *rows[R];
+  for (int r = 0; r < R; ++r) rows[r] = x + offsets[r];
+  for (int64_t s = 0; s < steps * L; s += L) {
+    vec<T> d[O];
+#pragma GCC unroll 8
+    for (int o = 0; o < O; ++o) d[o] = load(dy + o * dy_stride + s);
+#pragma GCC unroll 16
+    for (int r = 0; r < R; ++r) {
+      const vec<T> pixels = load(rows[r] + s);
+#pragma GCC unroll 8
+      for (int o = 0; o < O; ++o) acc[o * R + r] += d[o] * pixels;
+    }
+  }
+  sum_lanes<T>(acc, O * R, sums);
+}
+
+// Adds one chunk's products to partial[out][rows].
+template <class T, int O>
+void add_products(const T *dy, int64_t dy_stride, const T *x, const int64_t *offsets, int64_t rows, int64_t steps, T *partial) {
+  constexpr int R = O == TILE_O ? TILE_R : TILE_R * 2;
+  T sums[O * R];
+  for (int64_t r = 0; r < rows; r += R) {
+    const int64_t used = rows - r < R ? rows - r : R;
+    int64_t local[R];
+    for (int i = 0; i < R; ++i) local[i] = offsets[i < used ? r + i : r]; // a last, partial tile repeats its first row
+    dot_tile<T, O, R>(dy, dy_stride, x, local, steps, sums);
+    for (int o = 0; o < O; ++o)
+      for (int64_t i = 0; i < used; ++i) partial[o * rows + r + i] += sums[o * R + i];
+  }
+}
+
+template <class T> struct WeightsPlan {
+  Correlation<T> k; // the forward correlation whose weights are wanted
+  Layout layout;
+  int64_t rows, blocks;          // output rows of a chunk, chunks of an image
+  int64_t plane;                 // elements of a packed dy plane: whole vectors
+  int64_t parts, units_per_part; // partial results, and chunks (image, block) of each
+  int64_t shares, out_per_share; // the output channels are shared out where there are few parts
+};
+
+template <class T> void pack_gradient(const WeightsPlan<T> &p, const T *dy, int64_t channels, int64_t row, T *packed) {
+  const int64_t pitch = p.layout.pitch, columns = p.k.columns;
+  for (int64_t o = 0; o < channels; ++o, packed += p.plane) {
+    const int64_t count = p.k.rows - row < p.rows ? p.k.rows - row : p.rows;
+    for (int64_t i = 0; i < count; ++i) {
+      memcpy(packed + i * pitch, dy + (o * p.k.rows + row + i) * columns, static_cast<size_t>(columns) * sizeof(T));
+      memset(packed + i * pitch + columns, 0, static_cast<size_t>(pitch - columns) * sizeof(T));
+    }
+    memset(packed + count * pitch, 0, static_cast<size_t>(p.plane - count * pitch) * sizeof(T));
+  }
+}
+
+template <class T> WeightsPlan<T> plan_weights(const Correlation<T> &k, int64_t *offsets) {
+  WeightsPlan<T> p{};
+  p.k = k;
+  constexpr int64_t L = lanes<T>;
+  const Layout probe = plan_layout(k, 1, offsets);
+  // A chunk long enough that the lanes are summed rarely, short enough that x and dy stay in L2.
+  const int64_t row_bytes = (k.in * probe.row_residues * probe.column_residues + k.out) * probe.pitch * static_cast<int64_t>(sizeof(T));
+  int64_t rows = ceil_div(2048, probe.pitch), at_most = (512 << 10) / row_bytes;
+  rows = rows > at_most ? at_most : rows;
+  rows = rows > k.rows ? k.rows : rows < 1 ? 1 : rows;
+  p.blocks = ceil_div(k.rows, rows);
+  p.rows = ceil_div(k.rows, p.blocks);
+  p.layout = plan_layout(k, p.rows, offsets);
+  p.layout.channel_stride += ceil_div(L + p.layout.column_span, 16) * 32; // zeros behind a channel: tiles read up to a vector beyond it
+  p.plane = ceil_div(p.rows * p.layout.pitch, L) * L;
+  const int64_t units = k.n * p.blocks, weights_bytes = k.groups * k.out * k.in * k.tap_count * static_cast<int64_t>(sizeof(T));
+  int64_t parts = units < 16 ? units : 16;
+  while (parts > 1 && parts * weights_bytes > (int64_t(64) << 20)) parts /= 2;
+  p.units_per_part = ceil_div(units, parts);
+  p.parts = ceil_div(units, p.units_per_part);
+  const int64_t tiles = ceil_div(k.out, TILE_O);
+  p.shares = ceil_div(8, p.parts * k.groups);
+  p.shares = p.shares > ceil_div(tiles, 2) ? ceil_div(tiles, 2) : p.shares;
+  p.out_per_share = ceil_div(tiles, p.shares) * TILE_O;
+  return p;
+}
+
+// One chunk of one group, output channels [o_begin, o_end), added to `partial` of those channels.
+template <class T>
+void add_chunk(const WeightsPlan<T> &p, const int64_t *row_offsets, const T *x, const T *dy, int64_t o_begin, int64_t o_end, int64_t row,
+               T *packed_x, T *packed_dy, T *partial) {
+  const Correlation<T> &k = p.k;
+  pack_input(k, p.layout, x, row, packed_x);
+  const int64_t used = p.layout.row_residues * p.layout.column_residues * p.layout.plane_rows * p.layout.pitch;
+  for (int64_t c = 0; c < k.in; ++c)
+    memset(packed_x + c * p.layout.channel_stride + used, 0, static_cast<size_t>(p.layout.channel_stride - used) * sizeof(T));
+  pack_gradient(p, dy + o_begin * k.rows * k.columns, o_end - o_begin, row, packed_dy);
+  const int64_t rows = k.in * k.tap_count, steps = p.plane / lanes<T>;
+  for (int64_t o = o_begin; o < o_end;) {
+    const T *d = packed_dy + (o - o_begin) * p.plane;
+    T *out = partial + (o - o_begin) * rows;
+    if (o_end - o >= 4) {
+      add_products<T, 4>(d, p.plane, packed_x, row_offsets, rows, steps, out);
+      o += 4;
+    } else if (o_end - o >= 2) {
+      add_products<T, 2>(d, p.plane, packed_x, row_offsets, rows, steps, out);
+      o += 2;
+    } else {
+      add_products<T, 1>(d, p.plane, packed_x, row_offsets, rows, steps, out);
+      o += 1;
+    }
+  }
+}
+} // namespace
+
+template <class T> int correlate_weights(const Correlation<T> &k, const T *dy, T *dw) {
+  const int64_t rows = k.in * k.tap_count, count = k.groups * k.out * rows;
+  if (count == 0) return TG_OK;
+  if (k.n == 0 || k.rows <= 0 || k.columns <= 0) {
+    memset(dw, 0, static_cast<size_t>(count) * sizeof(T));
+    return TG_OK;
+  }
+  int64_t *offsets = static_cast<int64_t *>(scratch(CONV_SCRATCH_SHARED, (k.tap_count + rows) * 8));
+  if (!offsets) return fail("conv_weights: out of memory");
+  const WeightsPlan<T> p = plan_weights(k, offsets);
+  int64_t *row_offsets = offsets + k.tap_count;
+  for (int64_t c = 0; c < k.in; ++c)
+    for (int64_t t = 0; t < k.tap_count; ++t) row_offsets[c * k.tap_count + t] = c * p.layout.channel_stride + offsets[t];
+  T *partial = static_cast<T *>(scratch(CONV_SCRATCH_PARTIAL, p.parts * count * static_cast<int64_t>(sizeof(T))));
+  if (!partial) return fail("conv_weights: out of memory for %lld partial weights", static_cast<long long>(p.parts * count));
+
+  int failed = 0;
+  const int64_t x_elements = k.in * p.layout.channel_stride, units = k.n * p.blocks;
+  parallel_for(p.parts * k.groups * p.shares, [&](int64_t task) {
+    const int64_t share = task % p.shares, g = task / p.shares % k.groups, part = task / (p.shares * k.groups);
+    const int64_t o_begin = share * p.out_per_share, o_end = o_begin + p.out_per_share < k.out ? o_begin + p.out_per_share : k.out;
+    if (o_begin >= o_end) return;
+    T *packed_x = static_cast<T *>(scratch(CONV_SCRATCH_TASK, x_elements * static_cast<int64_t>(sizeof(T))));
+    T *packed_dy = static_cast<T *>(scratch(CONV_SCRATCH_TASK2, (o_end - o_begin) * p.plane * static_cast<int64_t>(sizeof(T))));
+    if (!packed_x || !packed_dy) {
+      __atomic_store_n(&failed, 1, __ATOMIC_RELAXED);
+      return;
+    }
+    T *own = partial + part * count + (g * k.out + o_begin) * rows;
+    memset(own, 0, static_cast<size_t>((o_end - o_begin) * rows) * sizeof(T));
+    const int64_t first = part * p.units_per_part, last = first + p.units_per_part < units ? first + p.units_per_part : units;
+    for (int64_t unit = first; unit < last; ++unit) {
+      const int64_t plane_group = unit / p.blocks * k.groups + g;
+      add_chunk(p, row_offsets, k.x + plane_group * k.in * k.h * k.width, dy + plane_group * k.out * k.rows * k.columns, o_begin, o_end,
+                unit % p.blocks * p.rows, packed_x, packed_dy, own);
+    }
+  });
+  if (failed) return fail("conv_weights: out of memory for a tile");
+  for_chunks(count, [&](int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end; ++i) {
+      T sum = partial[i];
+      for (int64_t part = 1; part < p.parts; ++part) sum += partial[part * count + i];
+      dw[i] = sum;
+    }
+  });
+  return TG_OK;
+}
+
+template int correlate_weights<float>(const Correlation<float> &, const float *, float *);
+template int correlate_weights<double>(const Correlation<double> &, const double *, double *);
+
+} // namespace tautgrad::cpu::TG_ISA
