@@ -34,10 +34,18 @@ template <class T> int correlate_direct(const Correlation<T> &k);
 extern template int correlate_direct<float>(const Correlation<float> &);
 extern template int correlate_direct<double>(const Correlation<double> &);
 
+// Winograd's F(4x4, 3x3): 3x3 taps, stride 1, enough channels. winograd_serves says whether it applies and pays.
+bool winograd_serves(const Correlation<float> &k);
+int correlate_winograd(const Correlation<float> &k);
+
 // dw for the correlation k (its y and w are not read): the dot products of dy's planes with x's, tap by tap.
 template <class T> int correlate_weights(const Correlation<T> &k, const T *dy, T *dw);
 extern template int correlate_weights<float>(const Correlation<float> &, const float *, float *);
 extern template int correlate_weights<double>(const Correlation<double> &, const double *, double *);
+
+// The same by the transposed algorithm F(3x3, 4x4).
+bool winograd_weights_serves(const Correlation<float> &k);
+int correlate_winograd_weights(const Correlation<float> &k, const float *dy, float *dw);
 
 // Scratch slots of the convolutions (parallel.h): the caller's packed weights, and a task's own tiles.
 enum { CONV_SCRATCH_SHARED = 2, CONV_SCRATCH_TASK = 3, CONV_SCRATCH_TASK2 = 4, CONV_SCRATCH_PARTIAL = 5, CONV_SCRATCH_TAPS = 6 };

@@ -2,71 +2,10 @@
 // strided rows and columns sorted by residue, so that every tap reads unit-stride pixels at a fixed offset. The register tile is some
 // output channels by some vectors of pixels; it sums over all input channels and taps before anything is stored.
 #include "conv_pack.hpp"
+#include "conv_tile.hpp"
 
 namespace tautgrad::cpu::TG_ISA {
 namespace {
-
-constexpr int MOST_CHANNELS = VECTOR_REGISTERS == 32 ? 8 : 4; // output channels of the largest register tile
-constexpr int MOST_VECTORS = 8;
-
-// Vectors of pixels beside `channels` output channels: as many as the register file holds with their operands.
-constexpr int vectors_beside(int channels) {
-  return channels == 8 ? 3 : channels == 4 ? (VECTOR_REGISTERS == 32 ? 6 : 3) : channels == 2 ? 4 : 6;
-}
-
-template <class T, int O, int V>
-void tile(const T *x, const int64_t *offsets, int64_t taps, int64_t in, int64_t channel_stride, const T *w, const T *bias, bool relu,
-          T *out, int64_t out_stride) {
-  constexpr int L = lanes<T>;
-  vec<T> acc[O][V];
-#pragma GCC unroll 8
-  for (int o = 0; o < O; ++o)
-#pragma GCC unroll 8
-    for (int v = 0; v < V; ++v) acc[o][v] = bias ? splat(bias[o]) : vec<T>{};
-  for (int64_t c = 0; c < in; ++c, x += channel_stride)
-    for (int64_t t = 0; t < taps; ++t, w += O) {
-      const T *p = x + offsets[t];
-      vec<T> pixels[V];
-#pragma GCC unroll 8
-      for (int v = 0; v < V; ++v) pixels[v] = load(p + v * L);
-#pragma GCC unroll 8
-      for (int o = 0; o < O; ++o)
-#pragma GCC unroll 8
-        for (int v = 0; v < V; ++v) acc[o][v] += w[o] * pixels[v];
-    }
-#pragma GCC unroll 8
-  for (int o = 0; o < O; ++o)
-#pragma GCC unroll 8
-    for (int v = 0; v < V; ++v) store(out + o * out_stride + v * L, relu ? (acc[o][v] < T(0) ? vec<T>{} : acc[o][v]) : acc[o][v]);
-}
-
-template <class T, int O, class... A> TG_INLINE void tile_of(int vectors, A... a) {
-  constexpr int most = vectors_beside(O);
-  switch (vectors) {
-  case 1:
-    return tile<T, O, 1>(a...);
-  case 2:
-    return tile<T, O, 2>(a...);
-  case 3:
-    return tile<T, O, 3>(a...);
-  case 4:
-    if constexpr (most >= 4) return tile<T, O, 4>(a...);
-    break;
-  case 5:
-    if constexpr (most >= 5) return tile<T, O, 5>(a...);
-    break;
-  case 6:
-    if constexpr (most >= 6) return tile<T, O, 6>(a...);
-    break;
-  }
-}
-
-// Channels of the next register tile when `left` remain.
-int tile_channels(int64_t left) {
-  int channels = MOST_CHANNELS;
-  while (channels > left) channels /= 2;
-  return channels;
-}
 
 // packed[g][tile][c][t][o of the tile]
 template <class T> void pack_weights(const Correlation<T> &k, T *packed) {
@@ -124,21 +63,8 @@ void run_segment(const Correlation<T> &k, const Layout &l, const int64_t *offset
       const int count = static_cast<int>(ceil_div(left, parts));
       T *out = direct ? plane + (k.row_first + (row0 + row) * k.row_step) * k.y_width + k.column_first + column + v * L : buffer;
       const int64_t out_stride = direct ? k.y_h * k.y_width : count * L;
-      const T *b = bias ? bias + o : nullptr;
-      switch (channels) {
-      case 8:
-        if constexpr (MOST_CHANNELS == 8)
-          tile_of<T, 8>(count, x + v * L, offsets, k.tap_count, k.in, l.channel_stride, w, b, k.relu, out, out_stride);
-        break;
-      case 4:
-        tile_of<T, 4>(count, x + v * L, offsets, k.tap_count, k.in, l.channel_stride, w, b, k.relu, out, out_stride);
-        break;
-      case 2:
-        tile_of<T, 2>(count, x + v * L, offsets, k.tap_count, k.in, l.channel_stride, w, b, k.relu, out, out_stride);
-        break;
-      default:
-        tile_of<T, 1>(count, x + v * L, offsets, k.tap_count, k.in, l.channel_stride, w, b, k.relu, out, out_stride);
-      }
+      multiply_tile<T>(channels, count, x + v * L, offsets, k.tap_count, k.in, l.channel_stride, w, bias ? bias + o : nullptr, k.relu, out,
+                       out_stride);
       if (!direct) {
         const int64_t at = column + v * L, wanted = pixels - v * L < count * L ? pixels - v * L : count * L;
         if (l.flat)
