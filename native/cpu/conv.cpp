@@ -29,6 +29,7 @@ template <class T> Correlation<T> forward_correlation(const tg_conv &p, const T 
   k.rows = p.out_h, k.columns = p.out_w, k.row_step = k.column_step = 1;
   k.w_in = p.kh * p.kw, k.w_out = k.in * k.w_in, k.w_group = k.out * k.w_out;
   k.taps = list.taps, k.tap_count = p.kh * p.kw;
+  k.residues = 1, k.tap_begin[1] = k.tap_count;
   return k;
 }
 
@@ -53,15 +54,19 @@ template <class T> int data(const tg_conv &p, const T *dy, const T *w, T *dx) {
   k.row_step = p.stride_h, k.column_step = p.stride_w;
   k.w_out = p.kh * p.kw, k.w_in = k.out * k.w_out, k.w_group = k.in * k.w_in;
   k.taps = list.taps;
+  k.residues = p.stride_w == 2 ? 2 : 1;
   for (int64_t row = 0; row < p.stride_h; ++row)
-    for (int64_t column = 0; column < p.stride_w; ++column) {
+    for (int64_t column = 0; column < p.stride_w; column += k.residues) {
       k.tap_count = 0;
-      for (int64_t a = 0; a < p.kh; ++a)
-        for (int64_t b = 0; b < p.kw; ++b) {
-          const int64_t from_row = row + p.pad_h - a * p.dilation_h, from_column = column + p.pad_w - b * p.dilation_w;
-          if (from_row % p.stride_h == 0 && from_column % p.stride_w == 0)
-            list.taps[k.tap_count++] = {from_row / p.stride_h, from_column / p.stride_w, a * p.kw + b};
-        }
+      for (int r = 0; r < k.residues; ++r) {
+        for (int64_t a = 0; a < p.kh; ++a)
+          for (int64_t b = 0; b < p.kw; ++b) {
+            const int64_t from_row = row + p.pad_h - a * p.dilation_h, from_column = column + r + p.pad_w - b * p.dilation_w;
+            if (from_row % p.stride_h == 0 && from_column % p.stride_w == 0)
+              list.taps[k.tap_count++] = {from_row / p.stride_h, from_column / p.stride_w, a * p.kw + b};
+          }
+        k.tap_begin[r + 1] = k.tap_count;
+      }
       k.rows = ceil_div(p.h - row, p.stride_h), k.columns = ceil_div(p.w - column, p.stride_w);
       k.row_first = row, k.column_first = column;
       if (const int status = correlate(k); status != TG_OK) return status;

@@ -10,23 +10,26 @@ struct Tap {
   int64_t row, column, index;
 };
 
-// y[n, o, row_first + i*row_step, column_first + j*column_step] =
-//     sum_{c, taps} x[n, c, i*stride_h + tap.row, j*stride_w + tap.column] * w[o*w_out + c*w_in + tap.index],   i < rows, j < columns,
+// y[n, o, row_first + i*row_step, column_first + j*column_step + r] =
+//     sum_{c, taps of r} x[n, c, i*stride_h + tap.row, j*stride_w + tap.column] * w[o*w_out + c*w_in + tap.index],   i < rows, j < columns,
 // with zeros outside x. Channels count inside one group; group g adds g*in to c, g*out to o and g*w_group to the weights.
-// The forward convolution is one correlation; the data gradient of stride s is s*s of them, one per residue of the row and column.
+// The forward convolution is one correlation. The data gradient of stride s is s*s of them, one per residue of row and column; two
+// residues r of the column can go together, which writes whole rows.
 template <class T> struct Correlation {
   const T *x, *w;
   T *y;
   int64_t n, groups, in, out;     // batch, groups, channels per group
   int64_t h, width, y_h, y_width; // planes of x and y
   int64_t stride_h, stride_w;
-  int64_t rows, columns; // outputs
+  int64_t rows, columns; // outputs; columns of residue 0, residue 1 may have one less
   int64_t row_first, column_first, row_step, column_step;
   int64_t w_out, w_in, w_group;
   const Tap *taps;
   int64_t tap_count;
-  const T *bias = nullptr; // one per output channel, or NULL
-  bool relu = false;
+  int residues;         // 1, or 2 with column_step = 2
+  int64_t tap_begin[3]; // residue r has the taps [tap_begin[r], tap_begin[r + 1])
+  const T *bias;        // one per output channel, or NULL
+  bool relu;
 };
 
 // Register-blocked, on rows packed with their borders. Serves every correlation.

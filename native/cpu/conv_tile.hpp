@@ -7,11 +7,11 @@ namespace tautgrad::cpu::TG_ISA {
 namespace {
 
 constexpr int MOST_CHANNELS = VECTOR_REGISTERS == 32 ? 8 : 4; // output channels of the largest register tile
-constexpr int MOST_VECTORS = 8;
 
-// Vectors of pixels beside `channels` output channels: as many as the register file holds with their operands.
+// Vectors of pixels beside `channels` output channels: as many as the register file holds with their operands; never fewer for
+// fewer channels, as the remainder tiles take the grouping of the first.
 constexpr int vectors_beside(int channels) {
-  return channels == 8 ? 3 : channels == 4 ? (VECTOR_REGISTERS == 32 ? 6 : 3) : channels == 2 ? 4 : 6;
+  return channels == 8 ? 3 : channels == 4 ? (VECTOR_REGISTERS == 32 ? 6 : 3) : channels == 2 ? (VECTOR_REGISTERS == 32 ? 6 : 4) : 6;
 }
 
 // out[o][v] = bias[o] + sum_{c, t} w[c][t][o] x[c * channel_stride + offsets[t] + v]
