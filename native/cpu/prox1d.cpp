@@ -23,12 +23,12 @@ int prox1d(int64_t dtype, const tg_lines *g, const void *x, const void *lambda, 
 }
 
 template <class T> int average_typed(const tg_lines &g, const T *y, const T *v, T *out) {
-  const LineBlocks blocks(g);
-  parallel_for(blocks.count, [&](int64_t b) {
-    blocks.each(b, [&](int64_t line, int64_t offset) {
-      (void)line;
-      average_runs(g.n, y + offset, v + offset, out + offset, g.inner);
-    });
+  const int64_t lines = g.outer * g.inner, per_task = g.n < 8192 ? 8192 / (g.n > 0 ? g.n : 1) : 1;
+  parallel_for((lines + per_task - 1) / per_task, [&](int64_t task) {
+    for (int64_t line = task * per_task; line < lines && line < (task + 1) * per_task; ++line) {
+      const int64_t at = line / g.inner * g.n * g.inner + line % g.inner;
+      average_runs(g.n, y + at, v + at, out + at, g.inner);
+    }
   });
   return TG_OK;
 }

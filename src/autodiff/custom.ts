@@ -1,9 +1,9 @@
 /** Functions with derivative rules of their own: customJvp, customVjp, checkpoint. */
-import { Tensor, formatShape, sameShape } from '../tensor/index.js';
+import { formatShape, sameShape, Tensor } from '../tensor/index.js';
 import { jvpFlat } from './jvp.js';
-import { type Aval, type Primitive, type Tangent, Tracer, bind, definePrimitive, zeroTangent } from './primitive.js';
+import { type Aval, bind, bind1, definePrimitive, type Primitive, type Tangent, Tracer, zeroTangent } from './primitive.js';
 import { linearize } from './tape.js';
-import { type Tree, flatten } from './tree.js';
+import { flatten, type Tree } from './tree.js';
 
 type Flat = (inputs: readonly Tensor[]) => Tensor[];
 
@@ -31,12 +31,13 @@ function checkClosure(outputs: Tensor[], name: string): Tensor[] {
   return outputs;
 }
 
+/** Tangents with zeros written out. */
+function explicit(primals: readonly Tensor[], tangents: readonly Tangent[]): Tensor[] {
+  return tangents.map((tangent, i) => tangent ?? zeroTangent(primals[i] as Tensor));
+}
+
 /** Calls `f` on the leaves of its arguments and rebuilds its result. */
-function callFlat<A extends readonly Tree[], R extends Tree>(
-  f: (...args: A) => R,
-  args: A,
-  params: (run: Flat) => CallParams,
-): R {
+function callFlat<A extends readonly Tree[], R extends Tree>(f: (...args: A) => R, args: A, params: (run: Flat) => CallParams): R {
   const input = flatten(args);
   let rebuild: ((leaves: readonly Tensor[]) => R) | undefined;
   const run: Flat = (leaves) => {
@@ -57,15 +58,14 @@ export function customJvp<A extends readonly Tensor[]>(
   rule: (primals: A, tangents: A) => { value: Tensor; tangent: Tensor },
 ): (...args: A) => Tensor {
   return (...args) =>
-    callFlat(f, args, (run) => ({
+    bind1(callPrimitive, args, {
       name: 'customJvp',
-      run,
+      run: (inputs) => [f(...(inputs as unknown as A))],
       rule: (primals, tangents) => {
-        const full = tangents.map((tangent, i) => tangent ?? zeroTangent(primals[i] as Tensor));
-        const { value, tangent } = rule(primals as A, full as unknown as A);
+        const { value, tangent } = rule(primals as unknown as A, explicit(primals, tangents) as unknown as A);
         return { outputs: [value], tangents: [tangent] };
       },
-    }));
+    });
 }
 
 interface PullbackParams {
@@ -97,23 +97,23 @@ export function customVjp<A extends readonly Tensor[]>(
   f: (...args: A) => Tensor,
   backward: (args: A, value: Tensor, cotangent: Tensor) => readonly Tensor[],
 ): (...args: A) => Tensor {
+  const run: Flat = (inputs) => [f(...(inputs as unknown as A))];
   return (...args) =>
-    callFlat(f, args, () => ({
+    bind1(callPrimitive, args, {
       name: 'customVjp',
-      run: (leaves) => [f(...(leaves as unknown as A))],
+      run,
       rule: (primals, tangents) => {
-        const value = bind(callPrimitive, primals, { name: 'customVjp', run: (x) => [f(...(x as unknown as A))], rule: () => unreachable() })[0] as Tensor;
-        const full = tangents.map((tangent, i) => tangent ?? zeroTangent(primals[i] as Tensor));
         const n = primals.length;
-        const run: Flat = (values) => {
+        const value = bind1(callPrimitive, primals, { name: 'customVjp', run, rule: unreachable });
+        const pullback: Flat = (values) => {
           const gradients = backward(values.slice(0, n) as unknown as A, values[n] as Tensor, values[n + 1] as Tensor);
           gradients.forEach((gradient, i) => checkGradient(gradient, primals[i] as Tensor, i));
           return [...gradients];
         };
-        const tangent = bind(pullbackPrimitive, [...primals, value, ...full], { backward: run, residuals: n + 1, outputs: [value] });
-        return { outputs: [value], tangents: tangent };
+        const inputs = [...primals, value, ...explicit(primals, tangents)];
+        return { outputs: [value], tangents: bind(pullbackPrimitive, inputs, { backward: pullback, residuals: n + 1, outputs: [value] }) };
       },
-    }));
+    });
 }
 
 function unreachable(): never {
@@ -163,9 +163,11 @@ export function checkpoint<A extends readonly Tree[], R extends Tree>(f: (...arg
       run,
       rule: (primals, tangents) => {
         const outputs = bind(callPrimitive, primals, { name: 'checkpoint', run, rule: (p, t) => jvpFlat((x) => run(x), p, t) });
-        const full = tangents.map((tangent, i) => tangent ?? zeroTangent(primals[i] as Tensor));
         const avals = outputs.map(({ dtype, shape }): Aval => ({ dtype, shape }));
-        return { outputs, tangents: bind(recomputePrimitive, [...primals, ...full], { run, inputs: primals.length, outputs: avals }) };
+        return {
+          outputs,
+          tangents: bind(recomputePrimitive, [...primals, ...explicit(primals, tangents)], { run, inputs: primals.length, outputs: avals }),
+        };
       },
     }));
 }

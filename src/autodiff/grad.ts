@@ -1,9 +1,9 @@
 /** Reverse mode for users: vjp, grad, valueAndGrad, hvp. All of them nest in each other and in jvp. */
-import { Tensor, formatShape, isFloat, sameShape, scalar } from '../tensor/index.js';
+import { formatShape, isFloat, sameShape, scalar, Tensor } from '../tensor/index.js';
 import { jvp } from './jvp.js';
 import { zeroTangent } from './primitive.js';
 import { type LinearMap, linearize } from './tape.js';
-import { type Tree, flatten } from './tree.js';
+import { flatten, type Tree } from './tree.js';
 
 /**
  * The value of `f` at `primals` and its pullback, the map from cotangents of the result to cotangents of the arguments. The pullback
@@ -48,7 +48,10 @@ export function valueAndGrad<A extends readonly unknown[], N extends number = 0>
 }
 
 /** The gradient of a scalar function in its argument number `argnum`. */
-export function grad<A extends readonly unknown[], N extends number = 0>(f: (...args: A) => Tensor, argnum: N = 0 as N): (...args: A) => A[N] {
+export function grad<A extends readonly unknown[], N extends number = 0>(
+  f: (...args: A) => Tensor,
+  argnum: N = 0 as N,
+): (...args: A) => A[N] {
   const both = valueAndGrad(f, argnum);
   return (...args) => {
     const { value, gradient } = both(...args);
@@ -62,7 +65,10 @@ export function hvp<T extends Tree>(f: (x: T) => Tensor, x: T, vector: T): T {
   return jvp((y: T) => grad(f)(y) as T, [x] as const, [vector] as const).tangent;
 }
 
-function run<A extends readonly Tree[], R extends Tree>(f: (...args: A) => R, input: { leaves: Tensor[]; rebuild(l: readonly Tensor[]): A }): { value: R; leaves: Tensor[]; map: LinearMap } {
+function run<A extends readonly Tree[], R extends Tree>(
+  f: (...args: A) => R,
+  input: { leaves: Tensor[]; rebuild(l: readonly Tensor[]): A },
+): { value: R; leaves: Tensor[]; map: LinearMap } {
   let rebuild: ((leaves: readonly Tensor[]) => R) | undefined;
   const { outputs, map } = linearize((leaves) => {
     const result = flatten(f(...input.rebuild(leaves)));
@@ -82,9 +88,12 @@ function onesLike(value: Tensor): Tensor {
 }
 
 function checkLoss(value: unknown): Tensor {
-  if (!(value instanceof Tensor)) throw new TypeError('Expected a function that returns a tensor with one element but it returned something else');
+  if (!(value instanceof Tensor))
+    throw new TypeError('Expected a function that returns a tensor with one element but it returned something else');
   if (value.size !== 1 || !isFloat(value.dtype)) {
-    throw new TypeError(`Expected a function that returns one floating-point number but it returned ${value.dtype} ${formatShape(value.shape)}`);
+    throw new TypeError(
+      `Expected a function that returns one floating-point number but it returned ${value.dtype} ${formatShape(value.shape)}`,
+    );
   }
   return value;
 }
@@ -96,7 +105,8 @@ function checkDifferentiable(leaves: readonly Tensor[]): void {
 }
 
 function checkCotangents(outputs: readonly Tensor[], cotangents: readonly Tensor[]): void {
-  if (outputs.length !== cotangents.length) throw new TypeError(`Expected ${outputs.length} tensors for cotangent but received ${cotangents.length}`);
+  if (outputs.length !== cotangents.length)
+    throw new TypeError(`Expected ${outputs.length} tensors for cotangent but received ${cotangents.length}`);
   outputs.forEach((output, i) => {
     const cotangent = cotangents[i] as Tensor;
     if (cotangent.dtype !== output.dtype || !sameShape(cotangent.shape, output.shape)) {

@@ -1,7 +1,7 @@
 /** Forward mode: every value carries its tangent. */
-import { type Shape, type Tensor, formatShape, isFloat, sameShape, tidy } from '../tensor/index.js';
+import { formatShape, isFloat, type Shape, sameShape, type Tensor, tidy } from '../tensor/index.js';
 import { type Primitive, type Tangent, Trace, Tracer, withLevels, zeroTangent } from './primitive.js';
-import { type Tree, flatten } from './tree.js';
+import { flatten, type Tree } from './tree.js';
 
 /** x + ε dx with ε² = 0. */
 export class Dual extends Tracer {
@@ -58,7 +58,9 @@ export class JvpTrace extends Trace {
 
   /** Splits a value of this level (or of a lower one) into primal and tangent. */
   unpack(value: Tensor): { primal: Tensor; tangent: Tangent } {
-    return value instanceof Dual && value.trace === this ? { primal: value.primal, tangent: value.tangent } : { primal: value, tangent: null };
+    return value instanceof Dual && value.trace === this
+      ? { primal: value.primal, tangent: value.tangent }
+      : { primal: value, tangent: null };
   }
 }
 

@@ -22,7 +22,11 @@ interface Common<P> {
 }
 
 /** Outputs and their tangents, from inputs and their tangents (at least one of which is not null). */
-export type JvpRule<P> = (primals: readonly Tensor[], tangents: readonly Tangent[], params: P) => { outputs: Tensor[]; tangents: Tangent[] };
+export type JvpRule<P> = (
+  primals: readonly Tensor[],
+  tangents: readonly Tangent[],
+  params: P,
+) => { outputs: Tensor[]; tangents: Tangent[] };
 
 /**
  * Cotangents of the inputs from those of the outputs. `inputs[i]` is a value, or, where the map is being transposed, only its shape and
@@ -88,7 +92,11 @@ function linearJvp<P>(
     // d f(a, b) = f(da, b) + f(a, db)
     let total: Tensor[] | undefined;
     for (const i of active) {
-      const part = bind(primitive, primals.map((x, j) => (j === i ? (tangents[i] as Tensor) : x)), params);
+      const part = bind(
+        primitive,
+        primals.map((x, j) => (j === i ? (tangents[i] as Tensor) : x)),
+        params,
+      );
       total = total ? total.map((t, k) => addTangents(t, part[k] as Tensor)) : part;
     }
     return { outputs, tangents: total as Tensor[] };
@@ -169,7 +177,9 @@ export function bind<P>(primitive: Primitive<P>, inputs: readonly Tensor[], para
   }
   if (top === undefined) return primitive.kernel(inputs, params);
   if (!top.open) {
-    throw new Error(`Expected values of the running function for "${primitive.name}" but received one that escaped from a grad, jvp or vjp that has ended`);
+    throw new Error(
+      `Expected values of the running function for "${primitive.name}" but received one that escaped from a grad, jvp or vjp that has ended`,
+    );
   }
   return top.process(primitive, inputs, params);
 }

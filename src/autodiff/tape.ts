@@ -1,7 +1,7 @@
 /** Linearisation: a record of the linear operations that tangents go through, and its transposition (reverse mode). */
-import { type Tensor, adopt, isFloat, tidy } from '../tensor/index.js';
+import { adopt, isFloat, type Tensor, tidy } from '../tensor/index.js';
 import { Dual, JvpTrace } from './jvp.js';
-import { type Aval, type Primitive, type Tangent, Trace, Tracer, sumTangents, withLevels, zeroTangent } from './primitive.js';
+import { type Aval, type Primitive, sumTangents, type Tangent, Trace, Tracer, withLevels, zeroTangent } from './primitive.js';
 
 /** An output of a recorded operation, or an input of the record (node = -1). */
 class LinearValue extends Tracer {
@@ -39,7 +39,8 @@ class LinearTrace extends Trace {
   readonly nodes: Node[] = [];
 
   override process<P>(primitive: Primitive<P>, inputs: readonly Tensor[], params: P): Tensor[] {
-    if (primitive.linear === undefined) throw new Error(`"${primitive.name}" was applied to a tangent but is not linear: a jvp rule is wrong`);
+    if (primitive.linear === undefined)
+      throw new Error(`"${primitive.name}" was applied to a tangent but is not linear: a jvp rule is wrong`);
     const outputs = primitive.shape(inputs, params);
     const node = this.nodes.length;
     this.nodes.push({

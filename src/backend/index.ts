@@ -1,3 +1,3 @@
+export { type Address, addon } from './addon.js';
 export * from './device.js';
 export * as kernels from './kernels.js';
-export { type Address, addon } from './addon.js';

@@ -7,23 +7,94 @@ import { DEVICE_INDEX } from './device.js';
 
 export type Dims = readonly number[];
 
-export enum UnaryOp { neg = 0, exp, log, log1p, expm1, sqrt, rsqrt, square, reciprocal, tanh, sigmoid, softplus, relu, abs, sign, sin, cos, floor, round, isNaN }
-export enum BinaryOp { add = 0, sub, mul, div, pow, min, max, maskPositive }
-export enum CompareOp { eq = 0, ne, lt, le, gt, ge }
-export enum ReduceOp { sum = 0, prod, min, max, argMin, argMax }
-export enum Tv2dMethod { accelerated = 0, dykstra = 1 }
+export enum UnaryOp {
+  neg = 0,
+  exp,
+  log,
+  log1p,
+  expm1,
+  sqrt,
+  rsqrt,
+  square,
+  reciprocal,
+  tanh,
+  sigmoid,
+  softplus,
+  relu,
+  abs,
+  sign,
+  sin,
+  cos,
+  floor,
+  round,
+  isNaN,
+}
+export enum BinaryOp {
+  add = 0,
+  sub,
+  mul,
+  div,
+  pow,
+  min,
+  max,
+  maskPositive,
+}
+export enum CompareOp {
+  eq = 0,
+  ne,
+  lt,
+  le,
+  gt,
+  ge,
+}
+export enum ReduceOp {
+  sum = 0,
+  prod,
+  min,
+  max,
+  argMin,
+  argMax,
+}
+export enum Tv2dMethod {
+  accelerated = 0,
+  dykstra = 1,
+}
 
 /** Lines of a dense tensor seen as [outer, n, inner]. */
-export interface Lines { outer: number; n: number; inner: number }
+export interface Lines {
+  outer: number;
+  n: number;
+  inner: number;
+}
 
 /** Mirrors tg_conv. */
 export interface ConvParams {
-  n: number; cIn: number; h: number; w: number; cOut: number; kh: number; kw: number; outH: number; outW: number;
-  strideH: number; strideW: number; padH: number; padW: number; dilationH: number; dilationW: number; groups: number;
+  n: number;
+  cIn: number;
+  h: number;
+  w: number;
+  cOut: number;
+  kh: number;
+  kw: number;
+  outH: number;
+  outW: number;
+  strideH: number;
+  strideW: number;
+  padH: number;
+  padW: number;
+  dilationH: number;
+  dilationW: number;
+  groups: number;
 }
 
 /** Mirrors tg_tv2d. */
-export interface Tv2dParams { batch: number; height: number; width: number; method: Tv2dMethod; maxIterations: number }
+export interface Tv2dParams {
+  batch: number;
+  height: number;
+  width: number;
+  method: Tv2dMethod;
+  maxIterations: number;
+}
 
 /** Numbers per image in a solver report: gap, relative gap, iterations, objective. */
 export const TV_REPORT = 4;
@@ -52,7 +123,24 @@ function members(value: Lines | ConvParams | Tv2dParams): number[] {
   if ('outer' in value) return [value.outer, value.n, value.inner];
   if ('cIn' in value) {
     const v = value;
-    return [v.n, v.cIn, v.h, v.w, v.cOut, v.kh, v.kw, v.outH, v.outW, v.strideH, v.strideW, v.padH, v.padW, v.dilationH, v.dilationW, v.groups];
+    return [
+      v.n,
+      v.cIn,
+      v.h,
+      v.w,
+      v.cOut,
+      v.kh,
+      v.kw,
+      v.outH,
+      v.outW,
+      v.strideH,
+      v.strideW,
+      v.padH,
+      v.padW,
+      v.dilationH,
+      v.dilationW,
+      v.groups,
+    ];
   }
   return [value.batch, value.height, value.width, value.method, value.maxIterations];
 }
@@ -86,15 +174,37 @@ export const fill = kernel<[dtype: D, n: number, value: number, y: Address]>('fi
 export const arange = kernel<[dtype: D, n: number, start: number, step: number, y: Address]>('arange');
 export const cast = kernel<[from: D, to: D, n: number, x: Address, y: Address]>('cast');
 export const unary = kernel<[op: UnaryOp, dtype: D, n: number, x: Address, y: Address]>('unary');
-export const binary = kernel<[op: BinaryOp, dtype: D, shape: Dims, a: Address, aStrides: Dims, b: Address, bStrides: Dims, y: Address]>('binary');
-export const compare = kernel<[op: CompareOp, dtype: D, shape: Dims, a: Address, aStrides: Dims, b: Address, bStrides: Dims, y: Address]>('compare');
-export const select = kernel<[dtype: D, shape: Dims, condition: Address, cStrides: Dims, a: Address, aStrides: Dims, b: Address, bStrides: Dims, y: Address]>('select');
-export const copyStrided = kernel<[dtype: D, shape: Dims, x: Address, xOffset: number, xStrides: Dims, y: Address, yOffset: number, yStrides: Dims]>('copy_strided');
+export const binary =
+  kernel<[op: BinaryOp, dtype: D, shape: Dims, a: Address, aStrides: Dims, b: Address, bStrides: Dims, y: Address]>('binary');
+export const compare =
+  kernel<[op: CompareOp, dtype: D, shape: Dims, a: Address, aStrides: Dims, b: Address, bStrides: Dims, y: Address]>('compare');
+export const select =
+  kernel<[dtype: D, shape: Dims, condition: Address, cStrides: Dims, a: Address, aStrides: Dims, b: Address, bStrides: Dims, y: Address]>(
+    'select',
+  );
+export const copyStrided =
+  kernel<[dtype: D, shape: Dims, x: Address, xOffset: number, xStrides: Dims, y: Address, yOffset: number, yStrides: Dims]>('copy_strided');
 export const reduce = kernel<[op: ReduceOp, dtype: D, lines: Lines, x: Address, y: Address]>('reduce');
 export const cumsum = kernel<[dtype: D, lines: Lines, reverse: number, x: Address, y: Address]>('cumsum');
 export const gather = kernel<[dtype: D, lines: Lines, count: number, x: Address, index: Address, y: Address]>('gather');
 export const scatterAdd = kernel<[dtype: D, lines: Lines, count: number, x: Address, index: Address, y: Address]>('scatter_add');
-export const matmul = kernel<[dtype: D, batch: number, m: number, n: number, k: number, transposeA: number, transposeB: number, a: Address, aStride: number, b: Address, bStride: number, c: Address]>('matmul');
+export const matmul =
+  kernel<
+    [
+      dtype: D,
+      batch: number,
+      m: number,
+      n: number,
+      k: number,
+      transposeA: number,
+      transposeB: number,
+      a: Address,
+      aStride: number,
+      b: Address,
+      bStride: number,
+      c: Address,
+    ]
+  >('matmul');
 export const convForward = kernel<[dtype: D, p: ConvParams, x: Address, w: Address, y: Address]>('conv_forward');
 export const convData = kernel<[dtype: D, p: ConvParams, dy: Address, w: Address, dx: Address]>('conv_data');
 export const convWeights = kernel<[dtype: D, p: ConvParams, x: Address, dy: Address, dw: Address]>('conv_weights');
@@ -104,14 +214,60 @@ export const ptsv = kernel<[dtype: D, lines: Lines, d: Address, e: Address, b: A
 export const gtsv = kernel<[dtype: D, lines: Lines, dl: Address, d: Address, du: Address, b: Address, x: Address, status: Address]>('gtsv');
 export const randomUniform = kernel<[dtype: D, n: number, seed: number, offset: number, y: Address]>('random_uniform');
 export const randomNormal = kernel<[dtype: D, n: number, seed: number, offset: number, y: Address]>('random_normal');
-export const adam = kernel<[dtype: D, n: number, param: Address, gradient: Address, m: Address, v: Address, lr: number, beta1: number, beta2: number, epsilon: number, decay: number, decoupled: number, step: number]>('adam');
-export const sgd = kernel<[dtype: D, n: number, param: Address, gradient: Address, velocity: Address, lr: number, momentum: number, dampening: number, decay: number, nesterov: number, firstStep: number]>('sgd');
+export const adam =
+  kernel<
+    [
+      dtype: D,
+      n: number,
+      param: Address,
+      gradient: Address,
+      m: Address,
+      v: Address,
+      lr: number,
+      beta1: number,
+      beta2: number,
+      epsilon: number,
+      decay: number,
+      decoupled: number,
+      step: number,
+    ]
+  >('adam');
+export const sgd =
+  kernel<
+    [
+      dtype: D,
+      n: number,
+      param: Address,
+      gradient: Address,
+      velocity: Address,
+      lr: number,
+      momentum: number,
+      dampening: number,
+      decay: number,
+      nesterov: number,
+      firstStep: number,
+    ]
+  >('sgd');
 export const prox1d = kernel<[dtype: D, lines: Lines, x: Address, lambda: Address, weights: Address, y: Address]>('prox1d');
 export const prox1dAverage = kernel<[dtype: D, lines: Lines, y: Address, v: Address, out: Address]>('prox1d_average');
-type Prox2dArguments = [dtype: D, p: Tv2dParams, tolerance: number, x: Address, lambdaRows: Address, lambdaCols: Address, wx: Address, wy: Address, y: Address, labels: Address, report: Address, cancel: Address];
+type Prox2dArguments = [
+  dtype: D,
+  p: Tv2dParams,
+  tolerance: number,
+  x: Address,
+  lambdaRows: Address,
+  lambdaCols: Address,
+  wx: Address,
+  wy: Address,
+  y: Address,
+  labels: Address,
+  report: Address,
+  cancel: Address,
+];
 export const prox2d = kernel<Prox2dArguments>('prox2d');
 export const prox2dAsync = asyncKernel<Prox2dArguments>('prox2d');
-export const componentAverage = kernel<[dtype: D, batch: number, pixels: number, labels: Address, v: Address, out: Address]>('component_average');
+export const componentAverage =
+  kernel<[dtype: D, batch: number, pixels: number, labels: Address, v: Address, out: Address]>('component_average');
 type RofArguments = [dtype: D, p: Tv2dParams, tolerance: number, x: Address, lambda: Address, y: Address, report: Address, cancel: Address];
 export const rof2d = kernel<RofArguments>('rof2d');
 export const rof2dAsync = asyncKernel<RofArguments>('rof2d');

@@ -1,4 +1,4 @@
-import { deadLeaves, type DeadLeavesOptions } from './dead-leaves.js';
+import { type DeadLeavesOptions, deadLeaves } from './dead-leaves.js';
 import { FileError } from './file-error.js';
 import { listImages } from './folder.js';
 import { type Image, toChannels } from './image.js';
@@ -39,9 +39,7 @@ export function memorySource(images: readonly Image[], options: PatchSourceOptio
   const small = images.findIndex((i) => i.height < patchSize || i.width < patchSize);
   if (small >= 0) {
     const { height, width } = images[small]!;
-    throw new RangeError(
-      `Expected images of at least ${patchSize}x${patchSize} pixels but received ${height}x${width} (image ${small})`,
-    );
+    throw new RangeError(`Expected images of at least ${patchSize}x${patchSize} pixels but received ${height}x${width} (image ${small})`);
   }
   const converted = images.map((image) => toChannels(image, channels));
   return {
@@ -98,8 +96,7 @@ export function deadLeavesSource(options: DeadLeavesSourceOptions = {}): PatchSo
     channels,
     patchSize,
     description: `dead leaves (${pictures} pictures of ${side}x${side}, seed ${seed})`,
-    batch: (step, size) =>
-      cutBatch(step, size, channels, patchSize, seed, (random) => [picture(random.int(pictures))]),
+    batch: (step, size) => cutBatch(step, size, channels, patchSize, seed, (random) => [picture(random.int(pictures))]),
   };
 }
 

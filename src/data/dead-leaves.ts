@@ -67,7 +67,7 @@ export function deadLeaves(options: DeadLeavesOptions): Image {
     const background = light.mean + light.tint[c]!;
     for (let i = 0, at = c * size; i < size; i++, at++) {
       const value = out.data[at]! + transmittance[i]! * background;
-      out.data[at] = value < 0 ? 0 : value > 1 ? 1 : value;
+      out.data[at] = Math.min(Math.max(value, 0), 1);
     }
   }
   return out;

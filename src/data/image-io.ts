@@ -50,10 +50,7 @@ export async function decodePicture(bytes: Uint8Array, path = 'the image'): Prom
     throw new FileError(path, `Cannot read ${path}: it is not an image that can be understood`, { cause: error });
   }
   if (!['png', 'jpeg', 'webp', 'tiff'].includes(metadata.format ?? '')) {
-    throw new FileError(
-      path,
-      `Cannot read ${path}: expected a PNG, JPEG, WebP or TIFF image but received ${metadata.format}`,
-    );
+    throw new FileError(path, `Cannot read ${path}: expected a PNG, JPEG, WebP or TIFF image but received ${metadata.format}`);
   }
   if (metadata.depth !== 'uchar' && metadata.depth !== 'ushort') {
     throw new FileError(path, `Cannot read ${path}: expected 8 or 16 bits per sample but received type ${metadata.depth}`);

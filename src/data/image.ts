@@ -24,9 +24,7 @@ export function makeImage(channels: number, height: number, width: number, data?
   const length = channels * height * width;
   const samples = data ?? new Float32Array(length);
   if (samples.length !== length) {
-    throw new RangeError(
-      `Expected ${length} samples for a ${channels}x${height}x${width} image but received ${samples.length}`,
-    );
+    throw new RangeError(`Expected ${length} samples for a ${channels}x${height}x${width} image but received ${samples.length}`);
   }
   return { data: samples, channels, height, width };
 }

@@ -1,15 +1,15 @@
 /** Images, image files, random numbers and sources of training patches. */
 export { checkWritable, writeFileAtomic } from './atomic-write.js';
 export {
-  deadLeavesSource,
   type DeadLeavesSourceOptions,
+  deadLeavesSource,
   folderSource,
   memorySource,
   type PatchBatch,
   type PatchSource,
   type PatchSourceOptions,
 } from './dataset.js';
-export { deadLeaves, type DeadLeavesOptions } from './dead-leaves.js';
+export { type DeadLeavesOptions, deadLeaves } from './dead-leaves.js';
 export { FileError } from './file-error.js';
 export { listImages } from './folder.js';
 export { crop, type Image, makeImage, plane, quantise, toChannels } from './image.js';

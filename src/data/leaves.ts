@@ -76,10 +76,7 @@ function drawPolygon(random: Random, radius: number): Polygon {
   // Corners on the circle in jittered equal steps: convex, and never a sliver.
   const corners = 3 + random.int(4);
   const start = random.uniform(0, 2 * Math.PI);
-  const angles = Array.from(
-    { length: corners },
-    (_, i) => start + ((i + random.uniform(-0.3, 0.3)) * 2 * Math.PI) / corners,
-  );
+  const angles = Array.from({ length: corners }, (_, i) => start + ((i + random.uniform(-0.3, 0.3)) * 2 * Math.PI) / corners);
   const edges = new Float64Array(3 * corners);
   angles.forEach((from, i) => {
     const to = i + 1 < corners ? angles[i + 1]! : angles[0]! + 2 * Math.PI;

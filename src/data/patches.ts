@@ -6,14 +6,7 @@ import type { Random } from './random.js';
  * the square: bit 0 of `symmetry` mirrors left-right, bit 1 top-bottom, bit 2 exchanges rows and columns (applied
  * first). Together they are the flips and quarter turns.
  */
-export function copyPatch(
-  image: Image,
-  top: number,
-  left: number,
-  size: number,
-  symmetry: number,
-  out: Float32Array,
-): void {
+export function copyPatch(image: Image, top: number, left: number, size: number, symmetry: number, out: Float32Array): void {
   const { data, width, height, channels } = image;
   const mirrorX = (symmetry & 1) !== 0;
   const mirrorY = (symmetry & 2) !== 0;

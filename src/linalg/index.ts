@@ -1,9 +1,9 @@
 /**
  * Batched tridiagonal linear algebra with LAPACK's meanings. Systems run along the last axis, leading axes are the batch.
  */
-import { Tracer, bind1 } from '../autodiff/index.js';
+import { bind1, Tracer } from '../autodiff/index.js';
 import { checkFloat, factorise, gtsvPrimitive, ptsvPrimitive, pttrsPrimitive } from '../ops/index.js';
-import { type Shape, type Tensor, formatShape, sameShape } from '../tensor/index.js';
+import { formatShape, type Shape, sameShape, type Tensor } from '../tensor/index.js';
 
 function checkSystem(parts: Readonly<Record<string, [Tensor, number]>>, n: Shape): void {
   let dtype: string | undefined;
@@ -27,14 +27,16 @@ function checkSystem(parts: Readonly<Record<string, [Tensor, number]>>, n: Shape
  */
 export function pttrf(d: Tensor, e: Tensor): { d: Tensor; l: Tensor } {
   checkSystem({ d: [d, 0], e: [e, 1] }, d.shape);
-  if (d instanceof Tracer || e instanceof Tracer) throw new TypeError('Expected tensors with data for pttrf but received a value that is being differentiated: use ptsv');
+  if (d instanceof Tracer || e instanceof Tracer)
+    throw new TypeError('Expected tensors with data for pttrf but received a value that is being differentiated: use ptsv');
   return factorise(d, e);
 }
 
 /** Solves with the factors of `pttrf`. Differentiable in b. */
 export function pttrs(d: Tensor, l: Tensor, b: Tensor): Tensor {
   checkSystem({ b: [b, 0], d: [d, 0], l: [l, 1] }, b.shape);
-  if (d instanceof Tracer || l instanceof Tracer) throw new TypeError('Expected constant factors for pttrs but received values that are being differentiated: use ptsv');
+  if (d instanceof Tracer || l instanceof Tracer)
+    throw new TypeError('Expected constant factors for pttrs but received values that are being differentiated: use ptsv');
   return bind1(pttrsPrimitive, [d, l, b], null);
 }
 

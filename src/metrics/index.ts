@@ -1,4 +1,4 @@
 /** Quality measures for images. */
 export { estimateNoise, estimateNoisePerChannel } from './noise-level.js';
 export { mse, psnr } from './psnr.js';
-export { ssim, type SsimOptions } from './ssim.js';
+export { type SsimOptions, ssim } from './ssim.js';

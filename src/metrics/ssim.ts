@@ -31,9 +31,7 @@ export function ssim(a: Image, b: Image, { window = 'gaussian11', range = 1 }: S
   const { weights, covarianceScale } = windows[window];
   const { height, width, channels } = a;
   if (height < weights.length || width < weights.length) {
-    throw new RangeError(
-      `Expected images of at least ${weights.length}x${weights.length} pixels for SSIM but received ${height}x${width}`,
-    );
+    throw new RangeError(`Expected images of at least ${weights.length}x${weights.length} pixels for SSIM but received ${height}x${width}`);
   }
   const c1 = (0.01 * range) ** 2;
   const c2 = (0.03 * range) ** 2;
@@ -61,12 +59,7 @@ export function ssim(a: Image, b: Image, { window = 'gaussian11', range = 1 }: S
 }
 
 /** Separable weighted means over all windows that fit: (height - n + 1) x (width - n + 1) values. */
-function localMean(
-  sample: (index: number) => number,
-  height: number,
-  width: number,
-  weights: Float64Array,
-): Float64Array {
+function localMean(sample: (index: number) => number, height: number, width: number, weights: Float64Array): Float64Array {
   const n = weights.length;
   const outWidth = width - n + 1;
   const rows = new Float64Array(height * outWidth);

@@ -1,8 +1,8 @@
 /** Convolution layers. */
-import { type ConvOptions, add, conv2d, reshape } from '../ops/index.js';
+import { add, type ConvOptions, conv2d, reshape } from '../ops/index.js';
 import { type Tensor, tidy } from '../tensor/index.js';
 import { kaimingUniform } from './init.js';
-import { Module, type Parameter, constantParameter, parameter } from './module.js';
+import { constantParameter, Module, type Parameter, parameter } from './module.js';
 
 export interface Conv2dOptions extends ConvOptions {
   inChannels: number;
@@ -33,7 +33,8 @@ export class Conv2d extends Module {
     checkCount(inChannels, 'inChannels');
     checkCount(outChannels, 'outChannels');
     for (const k of kernel) checkCount(k, 'kernelSize');
-    if (inChannels % groups !== 0 || outChannels % groups !== 0) throw new RangeError(`Expected groups that divide ${inChannels} and ${outChannels} but received ${groups}`);
+    if (inChannels % groups !== 0 || outChannels % groups !== 0)
+      throw new RangeError(`Expected groups that divide ${inChannels} and ${outChannels} but received ${groups}`);
     const shape = [outChannels, inChannels / groups, ...kernel];
     this.weight = parameter(() => (init ?? ((s) => kaimingUniform(s, { a: Math.sqrt(5) })))(shape));
     this.bias = bias ? constantParameter([outChannels], 0) : null;

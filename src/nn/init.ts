@@ -1,5 +1,5 @@
 /** Initialisers. */
-import { type Generator, type Tensor, defaultGenerator } from '../tensor/index.js';
+import { defaultGenerator, type Generator, type Tensor } from '../tensor/index.js';
 
 /** Uniform in ±sqrt(6 / ((1 + a²) fan_in)), He et al. 2015; a = sqrt(5) gives ±1 / sqrt(fan_in). */
 export function kaimingUniform(shape: readonly number[], options: { a?: number; generator?: Generator } = {}): Tensor {
@@ -14,5 +14,8 @@ export function kaimingNormal(shape: readonly number[], options: { gain?: number
 
 /** Inputs per output of a weight [out, in, ...kernel]. */
 function fanIn(shape: readonly number[]): number {
-  return Math.max(1, shape.slice(1).reduce((a, b) => a * b, 1));
+  return Math.max(
+    1,
+    shape.slice(1).reduce((a, b) => a * b, 1),
+  );
 }

@@ -1,6 +1,6 @@
 /** Modules: named, trainable parameters and the functions that use them. */
 import { linearize, zeroTangent } from '../autodiff/index.js';
-import { Tensor, formatShape, full, isFloat, outsideScopes, sameShape } from '../tensor/index.js';
+import { formatShape, full, isFloat, outsideScopes, sameShape, Tensor } from '../tensor/index.js';
 
 /** A tensor that an optimiser changes in place. While it is being differentiated its `value` stands for the tensor. */
 export class Parameter {
@@ -78,13 +78,18 @@ export abstract class Module {
     const missing = [...slots.keys()].filter((name) => !state.has(name));
     const unexpected = [...state.keys()].filter((name) => !slots.has(name));
     if (missing.length > 0 || unexpected.length > 0) {
-      const part = (label: string, names: string[]): string[] => (names.length === 0 ? [] : [`${label} ${names.slice(0, 5).join(', ')}${names.length > 5 ? ', …' : ''}`]);
-      throw new RangeError(`Expected the tensors of this module but received others: ${[...part('missing', missing), ...part('unexpected', unexpected)].join('; ')}`);
+      const part = (label: string, names: string[]): string[] =>
+        names.length === 0 ? [] : [`${label} ${names.slice(0, 5).join(', ')}${names.length > 5 ? ', …' : ''}`];
+      throw new RangeError(
+        `Expected the tensors of this module but received others: ${[...part('missing', missing), ...part('unexpected', unexpected)].join('; ')}`,
+      );
     }
     for (const [name, slot] of slots) {
       const value = state.get(name) as Tensor;
       if (!sameShape(value.shape, slot.value.shape) || value.dtype !== slot.value.dtype) {
-        throw new RangeError(`Expected ${slot.value.dtype} ${formatShape(slot.value.shape)} for ${name} but received ${value.dtype} ${formatShape(value.shape)}`);
+        throw new RangeError(
+          `Expected ${slot.value.dtype} ${formatShape(slot.value.shape)} for ${name} but received ${value.dtype} ${formatShape(value.shape)}`,
+        );
       }
     }
     for (const [name, slot] of slots) slot.value.assign(state.get(name) as Tensor);

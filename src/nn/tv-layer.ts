@@ -1,7 +1,7 @@
 /** Total-variation layers (Yeh et al. 2022, eq. (3) and (4)). */
-import { reshape, softplus, sub, mul } from '../ops/index.js';
+import { mul, reshape, softplus, sub } from '../ops/index.js';
 import { type Tensor, tensor, tidy } from '../tensor/index.js';
-import { prox1d, prox2d, type Prox2dOptions } from '../tv/index.js';
+import { type Prox2dOptions, prox1d, prox2d } from '../tv/index.js';
 import { checkCount } from './conv.js';
 import { Module, type Parameter, parameter } from './module.js';
 
@@ -31,9 +31,11 @@ abstract class TVLayer extends Module {
     super();
     this.channels = checkCount(options.channels, 'channels');
     this.mode = options.mode ?? 'smooth';
-    if (this.mode !== 'smooth' && this.mode !== 'sharp') throw new TypeError(`Expected 'smooth' or 'sharp' for mode but received ${String(options.mode)}`);
+    if (this.mode !== 'smooth' && this.mode !== 'sharp')
+      throw new TypeError(`Expected 'smooth' or 'sharp' for mode but received ${String(options.mode)}`);
     const { init = Math.LN2, trainable = true, shared = false } = options.lambda ?? {};
-    if (!(init > 0) || !Number.isFinite(init)) throw new RangeError(`Expected a finite number > 0 for lambda.init but received ${String(init)}`);
+    if (!(init > 0) || !Number.isFinite(init))
+      throw new RangeError(`Expected a finite number > 0 for lambda.init but received ${String(init)}`);
     // The inverse of softplus, without overflow.
     const raw = init > 30 ? init : Math.log(Math.expm1(init));
     this.rawLambda = parameter(() => tensor(new Float32Array(shared ? 1 : this.channels).fill(raw)), { trainable });
@@ -66,7 +68,8 @@ export class TVLayer1d extends TVLayer {
   constructor(options: TVLayerOptions & { direction?: 'row' | 'col' }) {
     super(options);
     this.direction = options.direction ?? 'row';
-    if (this.direction !== 'row' && this.direction !== 'col') throw new TypeError(`Expected 'row' or 'col' for direction but received ${String(options.direction)}`);
+    if (this.direction !== 'row' && this.direction !== 'col')
+      throw new TypeError(`Expected 'row' or 'col' for direction but received ${String(options.direction)}`);
   }
 
   protected override prox(x: Tensor, lambda: Tensor): Tensor {
@@ -82,7 +85,11 @@ export class TVLayer2d extends TVLayer {
   constructor(options: TVLayerOptions & Pick<Prox2dOptions, 'tolerance' | 'iterations' | 'gradient'>) {
     super(options);
     const { tolerance, iterations, gradient } = options;
-    this.#solver = { ...(tolerance !== undefined && { tolerance }), ...(iterations !== undefined && { iterations }), ...(gradient !== undefined && { gradient }) };
+    this.#solver = {
+      ...(tolerance !== undefined && { tolerance }),
+      ...(iterations !== undefined && { iterations }),
+      ...(gradient !== undefined && { gradient }),
+    };
   }
 
   protected override prox(x: Tensor, lambda: Tensor): Tensor {

@@ -1,7 +1,7 @@
 /** Reshape, broadcast and sum: the last two are each other's adjoints. */
-import { type Primitive, bind1, definePrimitive } from '../autodiff/index.js';
+import { bind1, definePrimitive, type Primitive } from '../autodiff/index.js';
 import { kernels } from '../backend/index.js';
-import { type Shape, Tensor, broadcastShapes, checkAxes, checkShape, formatShape, sameShape, sizeOf } from '../tensor/index.js';
+import { broadcastShapes, checkAxes, checkShape, formatShape, type Shape, sameShape, sizeOf, Tensor } from '../tensor/index.js';
 import { broadcastStrides, checkTensor, code, copyStrided, stridesOf } from './common.js';
 
 export const reshapePrimitive: Primitive<{ shape: Shape }> = definePrimitive<{ shape: Shape }>({
@@ -88,7 +88,10 @@ export const sumPrimitive: Primitive<AxesParams> = definePrimitive<AxesParams>({
 });
 
 /** Options of reductions: which axes (default all), and whether they stay with extent 1. */
-export interface ReduceOptions { axes?: number | readonly number[]; keepDims?: boolean }
+export interface ReduceOptions {
+  axes?: number | readonly number[];
+  keepDims?: boolean;
+}
 
 export function finish(result: Tensor, x: Tensor, axes: readonly number[], keepDims = false): Tensor {
   return keepDims ? reshape(result, withOnes(x.shape, axes)) : result;
@@ -107,4 +110,3 @@ export function sumTo(x: Tensor, shape: Shape): Tensor {
   const axes = x.shape.flatMap((n, i) => (i < lead || (shape[i - lead] === 1 && n !== 1) ? [i] : []));
   return reshape(axes.length === 0 ? x : bind1(sumPrimitive, [x], { axes }), shape);
 }
-

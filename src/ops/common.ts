@@ -1,21 +1,21 @@
 /** What the operation families share: argument conversion, constants, strides. */
-import { type Aval } from '../autodiff/index.js';
+import type { Aval } from '../autodiff/index.js';
+import { kernels } from '../backend/index.js';
 import {
+  broadcastStrides,
   DTYPE_BYTES,
   DTYPE_CODE,
   type DType,
   type FloatDType,
-  type Shape,
-  Tensor,
-  broadcastStrides,
   isFloat,
-  outsideScopes,
   promote,
+  type Shape,
+  type Storage,
   scalar,
   sizeOf,
   stridesOf,
+  Tensor,
 } from '../tensor/index.js';
-import { kernels } from '../backend/index.js';
 
 /** A tensor, or a number that stands for a scalar of the other operand's dtype. */
 export type Operand = Tensor | number;
@@ -34,21 +34,15 @@ export function checkFloat(x: unknown, name = 'x'): Tensor & { dtype: FloatDType
 }
 
 /** Scalars that programs use again and again (2, 0.5, 1e-8 …) are made once. */
-const constants = new Map<string, Tensor>();
+const constants = new Map<string, Storage>();
 
 export function constant(value: number, dtype: DType): Tensor {
   const key = `${dtype}:${Object.is(value, -0) ? '-0' : value}`;
   const known = constants.get(key);
-  // The caller gets a handle of its own: disposing it must not empty the cache.
-  if (known !== undefined) return known.own();
-  const made = outsideScopes(() => scalar(value, dtype));
-  if (constants.size < 256) {
-    const kept = made.alias();
-    constants.set(key, kept);
-  }
-  const own = made.own();
-  made.dispose();
-  return own;
+  if (known !== undefined) return new Tensor(dtype, [], known.retain());
+  const made = scalar(value, dtype);
+  if (constants.size < 256) constants.set(key, made.storage.retain());
+  return made;
 }
 
 /** Zero-filled storage of the given shape. */
@@ -78,8 +72,16 @@ export function unify(a: Operand, b: Operand, cast: (x: Tensor, dtype: DType) =>
 }
 
 /** y[y_offset + strided] = x[x_offset + strided] over `shape`. */
-export function copyStrided(shape: Shape, x: Tensor, xOffset: number, xStrides: readonly number[], y: Tensor, yOffset: number, yStrides: readonly number[]): void {
+export function copyStrided(
+  shape: Shape,
+  x: Tensor,
+  xOffset: number,
+  xStrides: readonly number[],
+  y: Tensor,
+  yOffset: number,
+  yStrides: readonly number[],
+): void {
   if (sizeOf(shape) > 0) kernels.copyStrided(code(x), shape, x.address, xOffset, xStrides, y.address, yOffset, yStrides);
 }
 
-export { DTYPE_BYTES, broadcastStrides, sizeOf, stridesOf };
+export { broadcastStrides, DTYPE_BYTES, sizeOf, stridesOf };

@@ -2,9 +2,9 @@
  * Convolutions. <y, conv(x, w)> is a trilinear form of (x, w, y); its three partial adjoints are the three primitives below, and each
  * one's transposes are the other two, so that derivatives of any order stay on the dedicated kernels.
  */
-import { type Aval, type Primitive, bind1, definePrimitive } from '../autodiff/index.js';
+import { type Aval, bind1, definePrimitive, type Primitive } from '../autodiff/index.js';
 import { kernels } from '../backend/index.js';
-import { type Shape, Tensor, formatShape } from '../tensor/index.js';
+import { formatShape, type Shape, Tensor } from '../tensor/index.js';
 import { reshape } from './broadcast.js';
 import { checkFloat, code } from './common.js';
 
@@ -24,8 +24,22 @@ function nativeParams(g: ConvGeometry): kernels.ConvParams {
   const [n, cIn, h, w] = g.x as [number, number, number, number];
   const [cOut, , kh, kw] = g.w as [number, number, number, number];
   return {
-    n, cIn, h, w, cOut, kh, kw, outH: g.y[2] as number, outW: g.y[3] as number,
-    strideH: g.stride[0], strideW: g.stride[1], padH: g.padLow[0], padW: g.padLow[1], dilationH: g.dilation[0], dilationW: g.dilation[1], groups: g.groups,
+    n,
+    cIn,
+    h,
+    w,
+    cOut,
+    kh,
+    kw,
+    outH: g.y[2] as number,
+    outW: g.y[3] as number,
+    strideH: g.stride[0],
+    strideW: g.stride[1],
+    padH: g.padLow[0],
+    padW: g.padLow[1],
+    dilationH: g.dilation[0],
+    dilationW: g.dilation[1],
+    groups: g.groups,
   };
 }
 
@@ -72,7 +86,12 @@ export interface ConvOptions {
 }
 
 function perAxis(value: PerAxis | undefined, axes: number, name: string, fallback = 1): number[] {
-  const list = value === undefined ? new Array<number>(axes).fill(fallback) : typeof value === 'number' ? new Array<number>(axes).fill(value) : [...value];
+  const list =
+    value === undefined
+      ? new Array<number>(axes).fill(fallback)
+      : typeof value === 'number'
+        ? new Array<number>(axes).fill(value)
+        : [...value];
   if (list.length !== axes || !list.every((n) => Number.isInteger(n) && n >= 1)) {
     throw new RangeError(`Expected an integer >= 1, or ${axes} of them, for ${name} but received ${JSON.stringify(value)}`);
   }
@@ -98,7 +117,9 @@ function checkOperands(x: Tensor, w: Tensor, rank: number): void {
   checkFloat(x, 'x');
   checkFloat(w, 'w');
   if (x.rank !== rank || w.rank !== rank || x.dtype !== w.dtype) {
-    throw new RangeError(`Expected tensors of rank ${rank} and equal dtype for x and w but received ${x.dtype} ${formatShape(x.shape)} and ${w.dtype} ${formatShape(w.shape)}`);
+    throw new RangeError(
+      `Expected tensors of rank ${rank} and equal dtype for x and w but received ${x.dtype} ${formatShape(x.shape)} and ${w.dtype} ${formatShape(w.shape)}`,
+    );
   }
 }
 
@@ -127,11 +148,18 @@ export function conv2d(x: Tensor, w: Tensor, options: ConvOptions = {}): Tensor 
     return Math.floor(span / (stride[i] as number)) + 1;
   });
   if (!out.every((n) => n >= 1) || !kernel.every((n) => n >= 1)) {
-    throw new RangeError(`Expected an input at least as large as the kernel but received ${formatShape(x.shape)} and ${formatShape(w.shape)}`);
+    throw new RangeError(
+      `Expected an input at least as large as the kernel but received ${formatShape(x.shape)} and ${formatShape(w.shape)}`,
+    );
   }
   return bind1(convForwardPrimitive, [x, w], {
-    x: x.shape, w: w.shape, y: [x.shape[0] as number, w.shape[0] as number, ...out],
-    stride: stride as [number, number], padLow: [padding[0]![0], padding[1]![0]], dilation: dilation as [number, number], groups,
+    x: x.shape,
+    w: w.shape,
+    y: [x.shape[0] as number, w.shape[0] as number, ...out],
+    stride: stride as [number, number],
+    padLow: [padding[0]![0], padding[1]![0]],
+    dilation: dilation as [number, number],
+    groups,
   });
 }
 
@@ -149,7 +177,8 @@ export function convTranspose2d(y: Tensor, w: Tensor, options: ConvOptions & { o
   const groups = options.groups ?? 1;
   const kernel = w.shape.slice(2);
   const padding = pads(options.padding, kernel, dilation);
-  const extra = typeof options.outputPadding === 'number' ? [options.outputPadding, options.outputPadding] : (options.outputPadding ?? [0, 0]);
+  const extra =
+    typeof options.outputPadding === 'number' ? [options.outputPadding, options.outputPadding] : (options.outputPadding ?? [0, 0]);
   if (extra.length !== 2 || !extra.every((n, i) => Number.isInteger(n) && n >= 0 && n < (stride[i] as number))) {
     throw new RangeError(`Expected integers in [0, stride) for outputPadding but received ${JSON.stringify(options.outputPadding)}`);
   }
@@ -157,12 +186,23 @@ export function convTranspose2d(y: Tensor, w: Tensor, options: ConvOptions & { o
     throw new RangeError(`Expected weights with ${y.shape[1]} output channels in ${groups} group(s) but received ${formatShape(w.shape)}`);
   }
   const out = kernel.map(
-    (k, i) => ((y.shape[i + 2] as number) - 1) * (stride[i] as number) + (dilation[i] as number) * (k - 1) + 1 - padding[i]![0] - padding[i]![1] + (extra[i] as number),
+    (k, i) =>
+      ((y.shape[i + 2] as number) - 1) * (stride[i] as number) +
+      (dilation[i] as number) * (k - 1) +
+      1 -
+      padding[i]![0] -
+      padding[i]![1] +
+      (extra[i] as number),
   );
   if (!out.every((n) => n >= 1)) throw new RangeError(`Expected a result of at least one pixel but padding leaves ${formatShape(out)}`);
   return bind1(convDataPrimitive, [y, w], {
-    x: [y.shape[0] as number, (w.shape[1] as number) * groups, ...out], w: w.shape, y: y.shape,
-    stride: stride as [number, number], padLow: [padding[0]![0], padding[1]![0]], dilation: dilation as [number, number], groups,
+    x: [y.shape[0] as number, (w.shape[1] as number) * groups, ...out],
+    w: w.shape,
+    y: y.shape,
+    stride: stride as [number, number],
+    padLow: [padding[0]![0], padding[1]![0]],
+    dilation: dilation as [number, number],
+    groups,
   });
 }
 
@@ -170,7 +210,8 @@ const lift = (x: Tensor): Tensor => reshape(x, [...x.shape.slice(0, -1), 1, x.sh
 const lower = (x: Tensor): Tensor => reshape(x, [...x.shape.slice(0, -2), x.shape[x.rank - 1] as number]);
 
 function lifted(options: ConvOptions): ConvOptions {
-  const first = (value: PerAxis | undefined): number => (value === undefined ? 1 : typeof value === 'number' ? value : (value[0] as number));
+  const first = (value: PerAxis | undefined): number =>
+    value === undefined ? 1 : typeof value === 'number' ? value : (value[0] as number);
   const padding = options.padding;
   return {
     stride: [1, first(options.stride)],
@@ -191,4 +232,3 @@ export function convTranspose1d(y: Tensor, w: Tensor, options: ConvOptions & { o
   checkOperands(y, w, 3);
   return lower(convTranspose2d(lift(y), lift(w), { ...lifted(options), outputPadding: [0, options.outputPadding ?? 0] }));
 }
-

@@ -1,12 +1,11 @@
 /** Forward differences along an axis and their adjoint (the negative divergence). */
-import { type Primitive, bind1, definePrimitive } from '../autodiff/index.js';
+import { bind1, definePrimitive, type Primitive } from '../autodiff/index.js';
 import { kernels } from '../backend/index.js';
-import { type Shape, Tensor, checkAxis, sizeOf } from '../tensor/index.js';
-import { DTYPE_BYTES, checkFloat, code, copyStrided, stridesOf, zerosOf } from './common.js';
+import { checkAxis, type Shape, sizeOf, Tensor } from '../tensor/index.js';
+import { checkFloat, code, copyStrided, DTYPE_BYTES, stridesOf, zerosOf } from './common.js';
 
 const { BinaryOp } = kernels;
 const resized = (shape: Shape, axis: number, by: number): number[] => shape.map((n, i) => (i === axis ? n + by : n));
-
 
 export const differencePrimitive: Primitive<{ axis: number }> = definePrimitive<{ axis: number }>({
   name: 'difference',

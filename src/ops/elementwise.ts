@@ -1,9 +1,9 @@
 /** Elementwise operations, with broadcasting. */
-import { type Aval, type Primitive, type Tangent, bind1, definePrimitive, provideArithmetic, sumTangents } from '../autodiff/index.js';
+import { type Aval, bind1, definePrimitive, type Primitive, provideArithmetic, sumTangents, type Tangent } from '../autodiff/index.js';
 import { kernels } from '../backend/index.js';
-import { type DType, Tensor, broadcastShapes } from '../tensor/index.js';
-import { type Operand, broadcastStrides, checkFloat, checkTensor, code, unify, zerosOf } from './common.js';
+import { broadcastShapes, type DType, Tensor } from '../tensor/index.js';
 import { broadcastTo, sumTo } from './broadcast.js';
+import { broadcastStrides, checkFloat, checkTensor, code, type Operand, unify, zerosOf } from './common.js';
 import { cast } from './movement.js';
 
 const { UnaryOp, BinaryOp, CompareOp } = kernels;
@@ -17,7 +17,16 @@ function binaryKernel(op: kernels.BinaryOp) {
     const shape = broadcastShapes(a!.shape, b!.shape);
     const y = Tensor.empty(a!.dtype, shape);
     if (y.size > 0) {
-      kernels.binary(op, code(a!), shape, a!.address, broadcastStrides(a!.shape, shape), b!.address, broadcastStrides(b!.shape, shape), y.address);
+      kernels.binary(
+        op,
+        code(a!),
+        shape,
+        a!.address,
+        broadcastStrides(a!.shape, shape),
+        b!.address,
+        broadcastStrides(b!.shape, shape),
+        y.address,
+      );
     }
     return [y];
   };
@@ -41,7 +50,12 @@ export const subPrimitive: Primitive<null> = definePrimitive<null>({
   name: 'sub',
   shape: broadcastAval,
   kernel: binaryKernel(BinaryOp.sub),
-  linear: { transpose: ([ct], [a, b], _params, isLinear) => [isLinear(0) ? sumTo(ct!, a!.shape) : null, isLinear(1) ? sumTo(neg(ct!), b!.shape) : null] },
+  linear: {
+    transpose: ([ct], [a, b], _params, isLinear) => [
+      isLinear(0) ? sumTo(ct!, a!.shape) : null,
+      isLinear(1) ? sumTo(neg(ct!), b!.shape) : null,
+    ],
+  },
   jvp: ([a, b], [da, db]) => {
     const y = bind1(subPrimitive, [a!, b!], null);
     return { outputs: [y], tangents: [da != null && db != null ? sub(da, db) : spread(da ?? neg(db!), y)] };
@@ -84,11 +98,17 @@ export const negPrimitive: Primitive<null> = definePrimitive<null>({
 });
 
 /** a + b */
-export function add(a: Operand, b: Operand): Tensor { return bind1(addPrimitive, unify(a, b, cast), null); }
+export function add(a: Operand, b: Operand): Tensor {
+  return bind1(addPrimitive, unify(a, b, cast), null);
+}
 /** a - b */
-export function sub(a: Operand, b: Operand): Tensor { return bind1(subPrimitive, unify(a, b, cast), null); }
+export function sub(a: Operand, b: Operand): Tensor {
+  return bind1(subPrimitive, unify(a, b, cast), null);
+}
 /** a b, elementwise */
-export function mul(a: Operand, b: Operand): Tensor { return bind1(mulPrimitive, unify(a, b, cast), null); }
+export function mul(a: Operand, b: Operand): Tensor {
+  return bind1(mulPrimitive, unify(a, b, cast), null);
+}
 /** a / b, elementwise; integers are divided as float32 */
 export function div(a: Operand, b: Operand): Tensor {
   const [p, q] = unify(a, b, cast);
@@ -96,7 +116,9 @@ export function div(a: Operand, b: Operand): Tensor {
   return bind1(divPrimitive, [cast(p, dtype), cast(q, dtype)], null);
 }
 /** -x */
-export function neg(x: Tensor): Tensor { return bind1(negPrimitive, [checkTensor(x)], null); }
+export function neg(x: Tensor): Tensor {
+  return bind1(negPrimitive, [checkTensor(x)], null);
+}
 
 provideArithmetic(add, (x) => zerosOf(x.shape, x.dtype));
 
@@ -144,7 +166,10 @@ export const floorPrimitive = unary('floor', UnaryOp.floor);
 export const roundPrimitive = unary('round', UnaryOp.round);
 export const isNaNPrimitive = unary('isNaN', UnaryOp.isNaN);
 
-const apply = (primitive: typeof expPrimitive) => (x: Tensor): Tensor => bind1(primitive, [checkFloat(x)], null);
+const apply =
+  (primitive: typeof expPrimitive) =>
+  (x: Tensor): Tensor =>
+    bind1(primitive, [checkFloat(x)], null);
 
 export const exp = apply(expPrimitive);
 export const log = apply(logPrimitive);
@@ -180,7 +205,9 @@ export const maskPositivePrimitive: Primitive<null> = definePrimitive<null>({
 });
 
 /** b where a > 0, else 0: linear in b. */
-export function maskPositive(a: Tensor, b: Tensor): Tensor { return bind1(maskPositivePrimitive, [a, b], null); }
+export function maskPositive(a: Tensor, b: Tensor): Tensor {
+  return bind1(maskPositivePrimitive, [a, b], null);
+}
 
 export const powPrimitive: Primitive<null> = definePrimitive<null>({
   name: 'pow',
@@ -225,9 +252,13 @@ export const minimumPrimitive = extremum('minimum', BinaryOp.min, (a, b) => comp
 export const maximumPrimitive = extremum('maximum', BinaryOp.max, (a, b) => compare.gt(a, b));
 
 /** The smaller of a and b; NaN wins */
-export function minimum(a: Operand, b: Operand): Tensor { return bind1(minimumPrimitive, unify(a, b, cast), null); }
+export function minimum(a: Operand, b: Operand): Tensor {
+  return bind1(minimumPrimitive, unify(a, b, cast), null);
+}
 /** The larger of a and b; NaN wins */
-export function maximum(a: Operand, b: Operand): Tensor { return bind1(maximumPrimitive, unify(a, b, cast), null); }
+export function maximum(a: Operand, b: Operand): Tensor {
+  return bind1(maximumPrimitive, unify(a, b, cast), null);
+}
 /** x limited to [low, high] */
 export function clamp(x: Tensor, low: number, high: number): Tensor {
   if (!(low <= high)) throw new RangeError(`Expected low <= high for clamp but received ${low} and ${high}`);
@@ -243,7 +274,17 @@ function comparison(name: string, op: kernels.CompareOp) {
     kernel: ([a, b]) => {
       const shape = broadcastShapes(a!.shape, b!.shape);
       const y = Tensor.empty('uint8', shape);
-      if (y.size > 0) kernels.compare(op, code(a!), shape, a!.address, broadcastStrides(a!.shape, shape), b!.address, broadcastStrides(b!.shape, shape), y.address);
+      if (y.size > 0)
+        kernels.compare(
+          op,
+          code(a!),
+          shape,
+          a!.address,
+          broadcastStrides(a!.shape, shape),
+          b!.address,
+          broadcastStrides(b!.shape, shape),
+          y.address,
+        );
       return [y];
     },
   });
@@ -259,7 +300,10 @@ export const comparePrimitives = {
 };
 
 type Comparison = (a: Operand, b: Operand) => Tensor;
-const comparing = (primitive: typeof comparePrimitives.eq): Comparison => (a, b) => bind1(primitive, unify(a, b, cast), null);
+const comparing =
+  (primitive: typeof comparePrimitives.eq): Comparison =>
+  (a, b) =>
+    bind1(primitive, unify(a, b, cast), null);
 
 /** Comparisons: uint8 tensors of 0 and 1. */
 export const compare: Readonly<Record<keyof typeof comparePrimitives, Comparison>> = {
@@ -293,6 +337,7 @@ export const selectPrimitive: Primitive<null> = definePrimitive<null>({
 
 /** a where the uint8 condition is not 0, else b. */
 export function select(condition: Tensor, a: Operand, b: Operand): Tensor {
-  if (checkTensor(condition, 'condition').dtype !== 'uint8') throw new TypeError(`Expected a uint8 tensor for condition but received ${condition.dtype}`);
+  if (checkTensor(condition, 'condition').dtype !== 'uint8')
+    throw new TypeError(`Expected a uint8 tensor for condition but received ${condition.dtype}`);
   return bind1(selectPrimitive, [condition, ...unify(a, b, cast)], null);
 }

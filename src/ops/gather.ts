@@ -1,20 +1,26 @@
 /** Gather and its adjoint, scatter-add. */
-import { type Primitive, bind1, definePrimitive } from '../autodiff/index.js';
+import { bind1, definePrimitive, type Primitive } from '../autodiff/index.js';
 import { kernels } from '../backend/index.js';
-import { Tensor, checkAxis, formatShape, linesAlong } from '../tensor/index.js';
+import { checkAxis, formatShape, linesAlong, Tensor } from '../tensor/index.js';
 import { checkTensor, code, zerosOf } from './common.js';
 
 export const gatherPrimitive: Primitive<{ axis: number }> = definePrimitive<{ axis: number }>({
   name: 'gather',
   shape: ([x, index], { axis }) => [{ dtype: x!.dtype, shape: x!.shape.map((n, i) => (i === axis ? (index!.shape[0] as number) : n)) }],
   kernel: ([x, index], { axis }) => {
-    const y = Tensor.empty(x!.dtype, x!.shape.map((n, i) => (i === axis ? index!.size : n)));
+    const y = Tensor.empty(
+      x!.dtype,
+      x!.shape.map((n, i) => (i === axis ? index!.size : n)),
+    );
     kernels.gather(code(x!), linesAlong(x!.shape, axis), index!.size, x!.address, index!.address, y.address);
     return [y];
   },
   linear: {
     inputs: [0],
-    transpose: ([ct], [x, index], { axis }) => [bind1(scatterAddPrimitive, [ct!, index!], { axis, extent: x!.shape[axis] as number }), null],
+    transpose: ([ct], [x, index], { axis }) => [
+      bind1(scatterAddPrimitive, [ct!, index!], { axis, extent: x!.shape[axis] as number }),
+      null,
+    ],
   },
 });
 
@@ -22,7 +28,10 @@ export const scatterAddPrimitive: Primitive<{ axis: number; extent: number }> = 
   name: 'scatterAdd',
   shape: ([x], { axis, extent }) => [{ dtype: x!.dtype, shape: x!.shape.map((n, i) => (i === axis ? extent : n)) }],
   kernel: ([x, index], { axis, extent }) => {
-    const y = zerosOf(x!.shape.map((n, i) => (i === axis ? extent : n)), x!.dtype);
+    const y = zerosOf(
+      x!.shape.map((n, i) => (i === axis ? extent : n)),
+      x!.dtype,
+    );
     kernels.scatterAdd(code(x!), linesAlong(y.shape, axis), index!.size, x!.address, index!.address, y.address);
     return [y];
   },

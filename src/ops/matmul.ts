@@ -1,11 +1,14 @@
 /** Matrix products, batched. */
-import { type Primitive, bind1, definePrimitive } from '../autodiff/index.js';
+import { bind1, definePrimitive, type Primitive } from '../autodiff/index.js';
 import { kernels } from '../backend/index.js';
-import { type Shape, Tensor, broadcastShapes, formatShape, sizeOf } from '../tensor/index.js';
+import { broadcastShapes, formatShape, type Shape, sizeOf, Tensor } from '../tensor/index.js';
 import { broadcastTo, reshape } from './broadcast.js';
 import { checkFloat, code } from './common.js';
 
-interface MatmulParams { transposeA: boolean; transposeB: boolean }
+interface MatmulParams {
+  transposeA: boolean;
+  transposeB: boolean;
+}
 
 /** Inputs are [batch, rows, columns] before their transposition. */
 function extents(a: Shape, b: Shape, { transposeA, transposeB }: MatmulParams): { m: number; n: number; k: number } {
@@ -39,7 +42,8 @@ export const matmulPrimitive: Primitive<MatmulParams> = definePrimitive<MatmulPa
   },
 });
 
-const product = (a: Tensor, b: Tensor, transposeA: boolean, transposeB: boolean): Tensor => bind1(matmulPrimitive, [a, b], { transposeA, transposeB });
+const product = (a: Tensor, b: Tensor, transposeA: boolean, transposeB: boolean): Tensor =>
+  bind1(matmulPrimitive, [a, b], { transposeA, transposeB });
 
 /**
  * The matrix product over the last two axes; leading axes broadcast.
@@ -51,9 +55,12 @@ export function matmul(a: Tensor, b: Tensor, options: Partial<MatmulParams> = {}
   checkFloat(a, 'a');
   checkFloat(b, 'b');
   const params = { transposeA: options.transposeA ?? false, transposeB: options.transposeB ?? false };
-  const inner = (x: Tensor, transposed: boolean, fromEnd: number): number | undefined => x.shape[x.rank - (transposed ? 3 - fromEnd : fromEnd)];
+  const inner = (x: Tensor, transposed: boolean, fromEnd: number): number | undefined =>
+    x.shape[x.rank - (transposed ? 3 - fromEnd : fromEnd)];
   if (a.rank < 2 || b.rank < 2 || a.dtype !== b.dtype || inner(a, params.transposeA, 1) !== inner(b, params.transposeB, 2)) {
-    throw new RangeError(`Expected matrices whose inner extents agree but received ${a.dtype} ${formatShape(a.shape)} and ${b.dtype} ${formatShape(b.shape)}`);
+    throw new RangeError(
+      `Expected matrices whose inner extents agree but received ${a.dtype} ${formatShape(a.shape)} and ${b.dtype} ${formatShape(b.shape)}`,
+    );
   }
   const batch = broadcastShapes(a.shape.slice(0, -2), b.shape.slice(0, -2));
   const flat = (x: Tensor): Tensor => reshape(broadcastTo(x, [...batch, ...x.shape.slice(-2)]), [sizeOf(batch), ...x.shape.slice(-2)]);

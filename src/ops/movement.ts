@@ -1,9 +1,9 @@
 /** Linear operations that move elements: transpose, flip, slice, pad, concat, cast. */
-import { type Primitive, bind1, definePrimitive } from '../autodiff/index.js';
+import { bind1, definePrimitive, type Primitive } from '../autodiff/index.js';
 import { kernels } from '../backend/index.js';
-import { type DType, type Shape, Tensor, checkAxes, checkAxis, checkDType, formatShape, isFloat } from '../tensor/index.js';
-import { checkTensor, code, copyStrided, stridesOf } from './common.js';
+import { checkAxes, checkAxis, checkDType, type DType, formatShape, isFloat, type Shape, Tensor } from '../tensor/index.js';
 import { reshape } from './broadcast.js';
+import { checkTensor, code, copyStrided, stridesOf } from './common.js';
 
 /** Removes axes of extent 1. */
 export function squeeze(x: Tensor, axes?: number | readonly number[]): Tensor {
@@ -11,7 +11,10 @@ export function squeeze(x: Tensor, axes?: number | readonly number[]): Tensor {
   for (const axis of drop) {
     if (x.shape[axis] !== 1) throw new RangeError(`Expected extent 1 at axis ${axis} but received shape ${formatShape(x.shape)}`);
   }
-  return reshape(x, x.shape.filter((_, i) => !drop.includes(i)));
+  return reshape(
+    x,
+    x.shape.filter((_, i) => !drop.includes(i)),
+  );
 }
 
 /** Inserts an axis of extent 1. */
@@ -27,13 +30,23 @@ export const transposePrimitive: Primitive<{ order: readonly number[] }> = defin
     const shape = order.map((axis) => x!.shape[axis] as number);
     const strides = stridesOf(x!.shape);
     const y = Tensor.empty(x!.dtype, shape);
-    copyStrided(shape, x!, 0, order.map((axis) => strides[axis] as number), y, 0, stridesOf(shape));
+    copyStrided(
+      shape,
+      x!,
+      0,
+      order.map((axis) => strides[axis] as number),
+      y,
+      0,
+      stridesOf(shape),
+    );
     return [y];
   },
   linear: {
     transpose: ([ct], _inputs, { order }) => {
       const inverse = new Array<number>(order.length);
-      order.forEach((axis, i) => { inverse[axis] = i; });
+      order.forEach((axis, i) => {
+        inverse[axis] = i;
+      });
       return [transpose(ct!, inverse)];
     },
   },
@@ -72,7 +85,11 @@ export function flip(x: Tensor, axes?: number | readonly number[]): Tensor {
   return bind1(flipPrimitive, [checkTensor(x)], { axes: checkAxes(axes, x.rank) });
 }
 
-interface SliceParams { start: readonly number[]; size: readonly number[]; step: readonly number[] }
+interface SliceParams {
+  start: readonly number[];
+  size: readonly number[];
+  step: readonly number[];
+}
 
 export const slicePrimitive: Primitive<SliceParams> = definePrimitive<SliceParams>({
   name: 'slice',
@@ -81,12 +98,24 @@ export const slicePrimitive: Primitive<SliceParams> = definePrimitive<SliceParam
     const strides = stridesOf(x!.shape);
     const offset = start.reduce((sum, s, i) => sum + s * (strides[i] as number), 0);
     const y = Tensor.empty(x!.dtype, size);
-    copyStrided(size, x!, offset, strides.map((stride, i) => stride * (step[i] as number)), y, 0, stridesOf(size));
+    copyStrided(
+      size,
+      x!,
+      offset,
+      strides.map((stride, i) => stride * (step[i] as number)),
+      y,
+      0,
+      stridesOf(size),
+    );
     return [y];
   },
   linear: {
     transpose: ([ct], [x], { start, size, step }) => {
-      const high = x!.shape.map((extent, i) => (size[i] === 0 ? extent - (start[i] as number) : extent - ((start[i] as number) + ((size[i] as number) - 1) * (step[i] as number) + 1)));
+      const high = x!.shape.map((extent, i) =>
+        size[i] === 0
+          ? extent - (start[i] as number)
+          : extent - ((start[i] as number) + ((size[i] as number) - 1) * (step[i] as number) + 1),
+      );
       return [bind1(padPrimitive, [ct!], { low: start, high, interior: step.map((s) => s - 1), value: 0 })];
     },
   },
@@ -99,11 +128,20 @@ export const slicePrimitive: Primitive<SliceParams> = definePrimitive<SliceParam
 export function slice(x: Tensor, start: readonly number[], size: readonly number[], step: readonly number[] = start.map(() => 1)): Tensor {
   checkTensor(x);
   if (start.length !== x.rank || size.length !== x.rank || step.length !== x.rank) {
-    throw new RangeError(`Expected ${x.rank} entries for start, size and step but received ${start.length}, ${size.length} and ${step.length}`);
+    throw new RangeError(
+      `Expected ${x.rank} entries for start, size and step but received ${start.length}, ${size.length} and ${step.length}`,
+    );
   }
   for (let i = 0; i < x.rank; i++) {
     const [s, n, d, extent] = [start[i] as number, size[i] as number, step[i] as number, x.shape[i] as number];
-    const ok = Number.isInteger(s) && Number.isInteger(n) && Number.isInteger(d) && s >= 0 && n >= 0 && d >= 1 && (n === 0 ? s <= extent : s + (n - 1) * d < extent);
+    const ok =
+      Number.isInteger(s) &&
+      Number.isInteger(n) &&
+      Number.isInteger(d) &&
+      s >= 0 &&
+      n >= 0 &&
+      d >= 1 &&
+      (n === 0 ? s <= extent : s + (n - 1) * d < extent);
     if (!ok) throw new RangeError(`Expected a slice inside extent ${extent} at axis ${i} but received start ${s}, size ${n}, step ${d}`);
   }
   return bind1(slicePrimitive, [x], { start: [...start], size: [...size], step: [...step] });
@@ -115,10 +153,19 @@ export function narrow(x: Tensor, axis: number, start: number, stop?: number): T
   const extent = x.shape[at] as number;
   const from = start < 0 ? start + extent : start;
   const to = stop === undefined ? extent : stop < 0 ? stop + extent : stop;
-  return slice(x, x.shape.map((_, i) => (i === at ? from : 0)), x.shape.map((n, i) => (i === at ? to - from : n)));
+  return slice(
+    x,
+    x.shape.map((_, i) => (i === at ? from : 0)),
+    x.shape.map((n, i) => (i === at ? to - from : n)),
+  );
 }
 
-interface PadParams { low: readonly number[]; high: readonly number[]; interior: readonly number[]; value: number }
+interface PadParams {
+  low: readonly number[];
+  high: readonly number[];
+  interior: readonly number[];
+  value: number;
+}
 
 const paddedShape = (shape: Shape, { low, high, interior }: PadParams): number[] =>
   shape.map((n, i) => (low[i] as number) + (high[i] as number) + n + Math.max(0, n - 1) * (interior[i] as number));
@@ -132,11 +179,26 @@ export const padPrimitive: Primitive<PadParams> = definePrimitive<PadParams>({
     kernels.fill(code(x!), y.size, params.value, y.address);
     const strides = stridesOf(shape);
     const offset = params.low.reduce((sum, l, i) => sum + l * (strides[i] as number), 0);
-    copyStrided(x!.shape, x!, 0, stridesOf(x!.shape), y, offset, strides.map((stride, i) => stride * ((params.interior[i] as number) + 1)));
+    copyStrided(
+      x!.shape,
+      x!,
+      0,
+      stridesOf(x!.shape),
+      y,
+      offset,
+      strides.map((stride, i) => stride * ((params.interior[i] as number) + 1)),
+    );
     return [y];
   },
   linear: {
-    transpose: ([ct], [x], { low, interior }) => [slice(ct!, low, x!.shape, interior.map((gap) => gap + 1))],
+    transpose: ([ct], [x], { low, interior }) => [
+      slice(
+        ct!,
+        low,
+        x!.shape,
+        interior.map((gap) => gap + 1),
+      ),
+    ],
   },
   // The constant in the frame has no tangent.
   jvp: ([x], [dx], params) => ({
@@ -146,10 +208,15 @@ export const padPrimitive: Primitive<PadParams> = definePrimitive<PadParams>({
 });
 
 /** Surrounds `x` with a constant: `widths[i] = [before, after]` per axis, each >= 0. `interior[i]` constants go between neighbours. */
-export function pad(x: Tensor, widths: readonly (readonly [number, number])[], options: { value?: number; interior?: readonly number[] } = {}): Tensor {
+export function pad(
+  x: Tensor,
+  widths: readonly (readonly [number, number])[],
+  options: { value?: number; interior?: readonly number[] } = {},
+): Tensor {
   checkTensor(x);
   const interior = options.interior ?? widths.map(() => 0);
-  if (widths.length !== x.rank || interior.length !== x.rank) throw new RangeError(`Expected ${x.rank} pairs for widths but received ${widths.length}`);
+  if (widths.length !== x.rank || interior.length !== x.rank)
+    throw new RangeError(`Expected ${x.rank} pairs for widths but received ${widths.length}`);
   for (const n of [...widths.flat(), ...interior]) {
     if (!Number.isInteger(n) || n < 0) throw new RangeError(`Expected integers >= 0 for widths but received ${String(n)}`);
   }
@@ -160,7 +227,12 @@ export const concatPrimitive: Primitive<{ axis: number }> = definePrimitive<{ ax
   name: 'concat',
   shape: (inputs, { axis }) => {
     const first = inputs[0]!;
-    return [{ dtype: first.dtype, shape: first.shape.map((n, i) => (i === axis ? inputs.reduce((sum, x) => sum + (x.shape[axis] as number), 0) : n)) }];
+    return [
+      {
+        dtype: first.dtype,
+        shape: first.shape.map((n, i) => (i === axis ? inputs.reduce((sum, x) => sum + (x.shape[axis] as number), 0) : n)),
+      },
+    ];
   },
   kernel: (inputs, { axis }) => {
     const total = inputs.reduce((sum, x) => sum + (x.shape[axis] as number), 0);
@@ -192,8 +264,14 @@ export function concat(tensors: readonly Tensor[], axis = 0): Tensor {
   const first = checkTensor(tensors[0]);
   const at = checkAxis(axis, first.rank);
   for (const x of tensors) {
-    if (checkTensor(x).dtype !== first.dtype || x.rank !== first.rank || !x.shape.every((n: number, i: number) => i === at || n === first.shape[i])) {
-      throw new RangeError(`Expected tensors like ${first.dtype} ${formatShape(first.shape)} apart from axis ${at} but received ${x.dtype} ${formatShape(x.shape)}`);
+    if (
+      checkTensor(x).dtype !== first.dtype ||
+      x.rank !== first.rank ||
+      !x.shape.every((n: number, i: number) => i === at || n === first.shape[i])
+    ) {
+      throw new RangeError(
+        `Expected tensors like ${first.dtype} ${formatShape(first.shape)} apart from axis ${at} but received ${x.dtype} ${formatShape(x.shape)}`,
+      );
     }
   }
   return bind1(concatPrimitive, tensors, { axis: at });
@@ -201,7 +279,10 @@ export function concat(tensors: readonly Tensor[], axis = 0): Tensor {
 
 /** Joins tensors of equal shape along a new axis. */
 export function stack(tensors: readonly Tensor[], axis = 0): Tensor {
-  return concat(tensors.map((x) => expandDims(x, axis)), axis);
+  return concat(
+    tensors.map((x) => expandDims(x, axis)),
+    axis,
+  );
 }
 
 /** Cuts along an axis into parts of the given sizes, or into `parts` equal ones. */
@@ -212,8 +293,11 @@ export function split(x: Tensor, parts: number | readonly number[], axis = 0): T
   if (sizes.reduce((a, b) => a + b, 0) !== extent || !sizes.every((n) => Number.isInteger(n) && n >= 0)) {
     throw new RangeError(`Expected sizes that add up to ${extent} for parts but received ${String(parts)}`);
   }
-  let from = 0;
-  return sizes.map((n) => narrow(x, at, from, (from += n)));
+  let stop = 0;
+  return sizes.map((n) => {
+    stop += n;
+    return narrow(x, at, stop - n, stop);
+  });
 }
 
 export const castPrimitive: Primitive<{ dtype: DType }> = definePrimitive<{ dtype: DType }>({

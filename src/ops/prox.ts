@@ -3,17 +3,19 @@
  * dy = A (dx - Dᵀ(s dμ)), with A the averaging over segments, s the signs of the jumps and μ = λ w the edge thresholds
  * (specification: Yeh et al. 2022, eq. (8) and (9), in closed form). Second derivatives vanish almost everywhere.
  */
-import { type Primitive, type Tangent, bind, bind1, definePrimitive, sumTangents } from '../autodiff/index.js';
+import { bind, bind1, definePrimitive, type Primitive, sumTangents, type Tangent } from '../autodiff/index.js';
 import { kernels } from '../backend/index.js';
-import { Tensor, linesAlong, sizeOf } from '../tensor/index.js';
+import { linesAlong, sizeOf, Tensor } from '../tensor/index.js';
 import { code, constant } from './common.js';
-import { differenceAdjoint, difference } from './difference.js';
+import { difference, differenceAdjoint } from './difference.js';
 import { compare, mul, sign, sub } from './elementwise.js';
 import { cast, narrow } from './movement.js';
 
 // ---- 1D ------------------------------------------------------------------------------------------------------------------------
 
-export interface Prox1dParams { axis: number }
+export interface Prox1dParams {
+  axis: number;
+}
 
 /** Inputs: x; lambda in x's shape with extent 1 at `axis`; and optionally weights with one entry per edge. */
 export const prox1dPrimitive: Primitive<Prox1dParams> = definePrimitive<Prox1dParams>({
@@ -46,7 +48,14 @@ export const prox1dAveragePrimitive: Primitive<Prox1dParams> = definePrimitive<P
 });
 
 /** Dᵀ(s dμ), dμ = dλ w + λ dw; null when neither λ nor w moves. */
-function edgeShift(axis: number, signs: () => Tensor, lambda: Tensor, weights: Tensor | undefined, dLambda: Tangent | undefined, dWeights: Tangent | undefined): Tangent {
+function edgeShift(
+  axis: number,
+  signs: () => Tensor,
+  lambda: Tensor,
+  weights: Tensor | undefined,
+  dLambda: Tangent | undefined,
+  dWeights: Tangent | undefined,
+): Tangent {
   if (dLambda == null && dWeights == null) return null;
   const s = signs();
   const byLambda = dLambda == null ? null : mul(weights === undefined ? s : mul(s, weights), dLambda);
@@ -99,8 +108,18 @@ export const prox2dPrimitive: Primitive<Prox2dParams> = definePrimitive<Prox2dPa
     const labels = params.labelled ? Tensor.empty('int32', x.shape) : undefined;
     if (x.size > 0) {
       kernels.prox2d(
-        code(x), tv2dParams(x, params.method, params.maxIterations), params.tolerance, x.address, rows.address, cols.address,
-        wx?.address ?? 0, wy?.address ?? 0, y.address, labels?.address ?? 0, report.address, 0,
+        code(x),
+        tv2dParams(x, params.method, params.maxIterations),
+        params.tolerance,
+        x.address,
+        rows.address,
+        cols.address,
+        wx?.address ?? 0,
+        wy?.address ?? 0,
+        y.address,
+        labels?.address ?? 0,
+        report.address,
+        0,
       );
     }
     return labels ? [y, report, labels] : [y, report];
@@ -110,9 +129,14 @@ export const prox2dPrimitive: Primitive<Prox2dParams> = definePrimitive<Prox2dPa
     const d = unpack2d(tangents, params);
     // The partition is what the derivative reads, so it is computed to the end and in float64 (the gap of a float32 run floors above it).
     const wide = primals.map((p) => cast(p, 'float64'));
-    const [y64, report, labels] = bind(prox2dPrimitive, wide, { ...params, tolerance: Math.min(params.tolerance, PARTITION_TOLERANCE), labelled: true }) as [Tensor, Tensor, Tensor];
+    const [y64, report, labels] = bind(prox2dPrimitive, wide, {
+      ...params,
+      tolerance: Math.min(params.tolerance, PARTITION_TOLERANCE),
+      labelled: true,
+    }) as [Tensor, Tensor, Tensor];
     const y = cast(y64, x.dtype);
-    const jumps = (axis: number) => (): Tensor => mul(cast(compare.ne(narrow(labels, axis, 1), narrow(labels, axis, 0, -1)), x.dtype), cast(sign(difference(y64, axis)), x.dtype));
+    const jumps = (axis: number) => (): Tensor =>
+      mul(cast(compare.ne(narrow(labels, axis, 1), narrow(labels, axis, 0, -1)), x.dtype), cast(sign(difference(y64, axis)), x.dtype));
     const shift = sumTangents(
       edgeShift(x.rank - 1, jumps(-1), rows, wx, d.rows, d.wx),
       edgeShift(x.rank - 2, jumps(-2), cols, wy, d.cols, d.wy),
@@ -123,7 +147,10 @@ export const prox2dPrimitive: Primitive<Prox2dParams> = definePrimitive<Prox2dPa
   },
 });
 
-function unpack2d<T>(inputs: readonly T[], { hasWeightsX, hasWeightsY }: Prox2dParams): { x: T; rows: T; cols: T; wx: T | undefined; wy: T | undefined } {
+function unpack2d<T>(
+  inputs: readonly T[],
+  { hasWeightsX, hasWeightsY }: Prox2dParams,
+): { x: T; rows: T; cols: T; wx: T | undefined; wy: T | undefined } {
   return {
     x: inputs[0] as T,
     rows: inputs[1] as T,
@@ -139,13 +166,24 @@ export const componentAveragePrimitive: Primitive<null> = definePrimitive<null>(
   shape: ([, v]) => [{ dtype: v!.dtype, shape: v!.shape }],
   kernel: ([labels, v]) => {
     const out = Tensor.empty(v!.dtype, v!.shape);
-    if (out.size > 0) kernels.componentAverage(code(v!), sizeOf(v!.shape.slice(0, -2)), sizeOf(v!.shape.slice(-2)), labels!.address, v!.address, out.address);
+    if (out.size > 0)
+      kernels.componentAverage(
+        code(v!),
+        sizeOf(v!.shape.slice(0, -2)),
+        sizeOf(v!.shape.slice(-2)),
+        labels!.address,
+        v!.address,
+        out.address,
+      );
     return [out];
   },
   linear: { inputs: [1], transpose: ([ct], [labels]) => [null, bind1(componentAveragePrimitive, [labels!, ct!], null)] },
 });
 
-export interface RofParams { tolerance: number; maxIterations: number }
+export interface RofParams {
+  tolerance: number;
+  maxIterations: number;
+}
 
 /** Inputs: x [..., h, w]; lambda [..., 1, 1]. Outputs: y; report float64 [batch, 4]. */
 export const rofPrimitive: Primitive<RofParams> = definePrimitive<RofParams>({
@@ -158,7 +196,16 @@ export const rofPrimitive: Primitive<RofParams> = definePrimitive<RofParams>({
     const y = Tensor.empty(x!.dtype, x!.shape);
     const report = Tensor.empty('float64', [sizeOf(x!.shape.slice(0, -2)), kernels.TV_REPORT]);
     if (x!.size > 0) {
-      kernels.rof2d(code(x!), tv2dParams(x!, kernels.Tv2dMethod.accelerated, maxIterations), tolerance, x!.address, lambda!.address, y.address, report.address, 0);
+      kernels.rof2d(
+        code(x!),
+        tv2dParams(x!, kernels.Tv2dMethod.accelerated, maxIterations),
+        tolerance,
+        x!.address,
+        lambda!.address,
+        y.address,
+        report.address,
+        0,
+      );
     }
     return [y, report];
   },

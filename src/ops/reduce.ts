@@ -1,8 +1,8 @@
 /** Means, extrema and cumulative sums. */
-import { type Primitive, bind1, definePrimitive } from '../autodiff/index.js';
+import { bind1, definePrimitive, type Primitive } from '../autodiff/index.js';
 import { kernels } from '../backend/index.js';
-import { Tensor, checkAxes, checkAxis, linesAlong } from '../tensor/index.js';
-import { type AxesParams, type ReduceOptions, finish, reduceKernel, reshape, sum, withOnes, without } from './broadcast.js';
+import { checkAxes, checkAxis, linesAlong, Tensor } from '../tensor/index.js';
+import { type AxesParams, finish, type ReduceOptions, reduceKernel, reshape, sum, withOnes, without } from './broadcast.js';
 import { checkFloat, checkTensor, code } from './common.js';
 import { compare, div, mul } from './elementwise.js';
 import { cast } from './movement.js';
@@ -10,7 +10,10 @@ import { cast } from './movement.js';
 /** The mean over `axes` of a floating-point tensor. */
 export function mean(x: Tensor, options: ReduceOptions = {}): Tensor {
   const axes = checkAxes(options.axes, checkFloat(x).rank);
-  return div(sum(x, options), axes.reduce((n, axis) => n * (x.shape[axis] as number), 1));
+  return div(
+    sum(x, options),
+    axes.reduce((n, axis) => n * (x.shape[axis] as number), 1),
+  );
 }
 
 function extremum(name: 'max' | 'min', op: kernels.ReduceOp): Primitive<AxesParams> {
@@ -34,7 +37,8 @@ export const reduceMinPrimitive = extremum('min', kernels.ReduceOp.min);
 
 function reduced(primitive: typeof reduceMaxPrimitive, x: Tensor, options: ReduceOptions): Tensor {
   const axes = checkAxes(options.axes, checkTensor(x).rank);
-  if (axes.some((axis) => x.shape[axis] === 0)) throw new RangeError('Expected at least one element to reduce but received an empty tensor');
+  if (axes.some((axis) => x.shape[axis] === 0))
+    throw new RangeError('Expected at least one element to reduce but received an empty tensor');
   return finish(bind1(primitive, [x], { axes }), x, axes, options.keepDims);
 }
 

@@ -2,9 +2,9 @@
  * Batched tridiagonal systems as primitives. Systems run along the last axis. A solve is linear in its right-hand side; its derivative
  * in the matrix follows from A dx = db - dA x.
  */
-import { type Primitive, type Tangent, bind1, definePrimitive, sumTangents } from '../autodiff/index.js';
+import { bind1, definePrimitive, type Primitive, sumTangents, type Tangent } from '../autodiff/index.js';
 import { kernels } from '../backend/index.js';
-import { Tensor, linesAlong, type Shape } from '../tensor/index.js';
+import { linesAlong, type Shape, Tensor } from '../tensor/index.js';
 import { code } from './common.js';
 import { add, mul, neg, sub } from './elementwise.js';
 import { narrow, pad } from './movement.js';
@@ -18,7 +18,11 @@ function checkStatus(status: Tensor, name: string, meaning: string): void {
 }
 
 /** v shifted by one along the last axis, a zero moving in: (down) [0, v], or (up) [v, 0]; v has n - 1 entries, the result n. */
-const shift = (v: Tensor, down: boolean): Tensor => pad(v, v.shape.map((_, i): [number, number] => (i === v.rank - 1 ? (down ? [1, 0] : [0, 1]) : [0, 0])));
+const shift = (v: Tensor, down: boolean): Tensor =>
+  pad(
+    v,
+    v.shape.map((_, i): [number, number] => (i === v.rank - 1 ? (down ? [1, 0] : [0, 1]) : [0, 0])),
+  );
 
 /** (A x) for the tridiagonal A with diagonals lower, d, upper. */
 export function tridiagonalProduct(lower: Tensor, d: Tensor, upper: Tensor, x: Tensor): Tensor {

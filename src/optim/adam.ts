@@ -1,6 +1,6 @@
 import { kernels } from '../backend/index.js';
 import type { Tensor } from '../tensor/index.js';
-import { Optimizer, type Trainable, checkRange } from './optimizer.js';
+import { checkRange, Optimizer, type Trainable } from './optimizer.js';
 
 export interface AdamOptions {
   /** Default 1e-3. */
@@ -33,14 +33,28 @@ export class Adam extends Optimizer {
   }
 
   protected override slots(): Map<string, Map<string, Tensor>> {
-    return new Map([['m', this.#m], ['v', this.#v]]);
+    return new Map([
+      ['m', this.#m],
+      ['v', this.#v],
+    ]);
   }
 
   protected override update(name: string, value: Tensor, gradient: Tensor, dtype: number): void {
     const [m, v] = [this.#m.get(name) as Tensor, this.#v.get(name) as Tensor];
     kernels.adam(
-      dtype, value.size, value.address, gradient.address, m.address, v.address,
-      this.learningRate, this.#betas[0], this.#betas[1], this.#epsilon, this.#decay, this.decoupled ? 1 : 0, this.steps,
+      dtype,
+      value.size,
+      value.address,
+      gradient.address,
+      m.address,
+      v.address,
+      this.learningRate,
+      this.#betas[0],
+      this.#betas[1],
+      this.#epsilon,
+      this.#decay,
+      this.decoupled ? 1 : 0,
+      this.steps,
     );
   }
 }

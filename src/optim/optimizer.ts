@@ -1,5 +1,5 @@
 /** What every optimiser is: parameters, a learning rate, and state that a checkpoint can hold. */
-import { DTYPE_CODE, type Tensor, formatShape, outsideScopes, sameShape, zeros } from '../tensor/index.js';
+import { DTYPE_CODE, formatShape, outsideScopes, sameShape, type Tensor, zeros } from '../tensor/index.js';
 
 /** A tensor that is updated in place. nn.Parameter is one. */
 export interface Trainable {
@@ -20,7 +20,8 @@ export abstract class Optimizer {
   protected steps = 0;
 
   constructor(parameters: ReadonlyMap<string, Trainable>, learningRate: number) {
-    if (!(learningRate >= 0) || !Number.isFinite(learningRate)) throw new RangeError(`Expected a finite number >= 0 for learningRate but received ${String(learningRate)}`);
+    if (!(learningRate >= 0) || !Number.isFinite(learningRate))
+      throw new RangeError(`Expected a finite number >= 0 for learningRate but received ${String(learningRate)}`);
     this.parameters = new Map([...parameters].filter(([, p]) => p.trainable));
     this.learningRate = learningRate;
   }
@@ -35,7 +36,9 @@ export abstract class Optimizer {
     for (const [name, { value }] of this.parameters) {
       const gradient = gradients.get(name);
       if (gradient === undefined || !sameShape(gradient.shape, value.shape) || gradient.dtype !== value.dtype) {
-        throw new RangeError(`Expected a gradient ${value.dtype} ${formatShape(value.shape)} for ${name} but received ${gradient === undefined ? 'none' : `${gradient.dtype} ${formatShape(gradient.shape)}`}`);
+        throw new RangeError(
+          `Expected a gradient ${value.dtype} ${formatShape(value.shape)} for ${name} but received ${gradient === undefined ? 'none' : `${gradient.dtype} ${formatShape(gradient.shape)}`}`,
+        );
       }
     }
     this.steps++;
@@ -55,11 +58,14 @@ export abstract class Optimizer {
   /** @throws RangeError when the tensors are not those of this optimiser's parameters */
   loadState(state: OptimizerState): void {
     const own = this.state().tensors;
-    if (!Number.isInteger(state.step) || state.step < 0) throw new RangeError(`Expected an integer >= 0 for step but received ${String(state.step)}`);
+    if (!Number.isInteger(state.step) || state.step < 0)
+      throw new RangeError(`Expected an integer >= 0 for step but received ${String(state.step)}`);
     for (const [name, value] of own) {
       const given = state.tensors.get(name);
       if (given === undefined || !sameShape(given.shape, value.shape) || given.dtype !== value.dtype) {
-        throw new RangeError(`Expected optimiser state ${value.dtype} ${formatShape(value.shape)} for ${name} but received ${given === undefined ? 'none' : formatShape(given.shape)}`);
+        throw new RangeError(
+          `Expected optimiser state ${value.dtype} ${formatShape(value.shape)} for ${name} but received ${given === undefined ? 'none' : formatShape(given.shape)}`,
+        );
       }
     }
     for (const [name, value] of own) value.assign(state.tensors.get(name) as Tensor);
@@ -79,6 +85,7 @@ export abstract class Optimizer {
 
 /** @throws RangeError unless low <= value < high */
 export function checkRange(value: number, low: number, high: number, name: string): number {
-  if (!(value >= low && value < high)) throw new RangeError(`Expected a number in [${low}, ${high}) for ${name} but received ${String(value)}`);
+  if (!(value >= low && value < high))
+    throw new RangeError(`Expected a number in [${low}, ${high}) for ${name} but received ${String(value)}`);
   return value;
 }

@@ -1,6 +1,6 @@
 import { kernels } from '../backend/index.js';
 import type { Tensor } from '../tensor/index.js';
-import { Optimizer, type Trainable, checkRange } from './optimizer.js';
+import { checkRange, Optimizer, type Trainable } from './optimizer.js';
 
 export interface SGDOptions {
   learningRate?: number;
@@ -38,8 +38,17 @@ export class SGD extends Optimizer {
 
   protected override update(name: string, value: Tensor, gradient: Tensor, dtype: number): void {
     kernels.sgd(
-      dtype, value.size, value.address, gradient.address, this.#velocity.get(name)?.address ?? 0,
-      this.learningRate, this.#momentum, this.#dampening, this.#decay, this.#nesterov ? 1 : 0, this.steps === 1 ? 1 : 0,
+      dtype,
+      value.size,
+      value.address,
+      gradient.address,
+      this.#velocity.get(name)?.address ?? 0,
+      this.learningRate,
+      this.#momentum,
+      this.#dampening,
+      this.#decay,
+      this.#nesterov ? 1 : 0,
+      this.steps === 1 ? 1 : 0,
     );
   }
 }

@@ -1,7 +1,7 @@
 /** Random tensors: Philox 4x32-10, so that a value depends on the seed and its position in the stream only. */
 import { kernels } from '../backend/index.js';
 import { DTYPE_CODE, type FloatDType, isFloat } from './dtype.js';
-import { type Shape, checkShape } from './shape.js';
+import { checkShape, type Shape } from './shape.js';
 import { Tensor } from './tensor.js';
 
 /** Where a stream of random numbers stands: enough to continue it bit for bit. */

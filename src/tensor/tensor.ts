@@ -1,8 +1,8 @@
 /** Tensors: dense, row-major, reference-counted native memory. */
-import { type DeviceName, addon, kernels } from '../backend/index.js';
-import { DTYPE_ARRAY, DTYPE_BYTES, DTYPE_CODE, type DType, type TypedArray, checkDType, dtypeOf } from './dtype.js';
+import { addon, type DeviceName, kernels } from '../backend/index.js';
+import { checkDType, DTYPE_ARRAY, DTYPE_BYTES, DTYPE_CODE, type DType, dtypeOf, type TypedArray } from './dtype.js';
 import { adopt } from './scope.js';
-import { type Shape, checkShape, formatShape, sameShape, sizeOf } from './shape.js';
+import { checkShape, formatShape, type Shape, sameShape, sizeOf } from './shape.js';
 import { Storage } from './storage.js';
 
 /** Disposed by the garbage collector instead of by the program. */
@@ -64,7 +64,8 @@ export class Tensor {
 
   /** @internal */
   get storage(): Storage {
-    if (this.#storage === undefined) throw new Error(`Expected a live tensor but received one that was disposed (shape ${formatShape(this.shape)})`);
+    if (this.#storage === undefined)
+      throw new Error(`Expected a live tensor but received one that was disposed (shape ${formatShape(this.shape)})`);
     return this.#storage;
   }
 
@@ -81,7 +82,9 @@ export class Tensor {
   /** Overwrites the elements of this tensor, in place, with those of a tensor of the same dtype and shape. */
   assign(source: Tensor): void {
     if (source.dtype !== this.dtype || !sameShape(source.shape, this.shape)) {
-      throw new RangeError(`Expected ${this.dtype} ${formatShape(this.shape)} for source but received ${source.dtype} ${formatShape(source.shape)}`);
+      throw new RangeError(
+        `Expected ${this.dtype} ${formatShape(this.shape)} for source but received ${source.dtype} ${formatShape(source.shape)}`,
+      );
     }
     if (this.size > 0) addon.copy(this.address, source.address, this.size * DTYPE_BYTES[this.dtype]);
   }
@@ -152,7 +155,8 @@ export class Tensor {
    * @throws RangeError for any other size.
    */
   item(): number {
-    if (this.size !== 1) throw new RangeError(`Expected a tensor with one element for item() but received shape ${formatShape(this.shape)}`);
+    if (this.size !== 1)
+      throw new RangeError(`Expected a tensor with one element for item() but received shape ${formatShape(this.shape)}`);
     // A pooled view costs more than reading one number through a fresh array.
     const array = new DTYPE_ARRAY[this.dtype](1);
     addon.copy(addon.addressOf(array), this.address, array.byteLength);
@@ -209,7 +213,9 @@ export function tensor(data: TensorData, options: { shape?: Shape; dtype?: DType
   if (options.shape !== undefined) {
     checkShape(options.shape);
     if (sizeOf(options.shape) !== values.length) {
-      throw new RangeError(`Expected ${sizeOf(options.shape)} elements for shape ${formatShape(options.shape)} but received ${values.length}`);
+      throw new RangeError(
+        `Expected ${sizeOf(options.shape)} elements for shape ${formatShape(options.shape)} but received ${values.length}`,
+      );
     }
     shape = [...options.shape];
   }
@@ -269,5 +275,11 @@ export interface MemoryInfo {
 
 export function memory(): MemoryInfo {
   const native = addon.memory();
-  return { tensors: liveTensors, bytes: native.liveBytes, blocks: native.liveBlocks, cachedBytes: native.cachedBytes, leaked: leakedTensors };
+  return {
+    tensors: liveTensors,
+    bytes: native.liveBytes,
+    blocks: native.liveBlocks,
+    cachedBytes: native.cachedBytes,
+    leaked: leakedTensors,
+  };
 }

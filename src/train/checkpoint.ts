@@ -1,7 +1,7 @@
 import { z } from 'zod';
 import { FileError } from '../data/file-error.js';
 import type { OptimizerState } from '../optim/index.js';
-import { outsideScopes, Tensor } from '../tensor/index.js';
+import { outsideScopes, type Tensor, tensor } from '../tensor/index.js';
 import { readSafetensors, writeSafetensors } from './safetensors.js';
 import type { StoredTensor, TensorMap } from './stored-tensor.js';
 
@@ -92,9 +92,9 @@ export function disposeCheckpoint({ model, training }: Checkpoint): void {
 
 const dtypeNames = { float32: 'F32', float64: 'F64', int32: 'I32', uint8: 'U8' } as const;
 
-/** A tensor as files hold it: the same numbers, not copied. */
+/** A tensor as files hold it, with its own memory: training may go on while the file is being written. */
 function store(tensor: Tensor): StoredTensor {
-  return { dtype: dtypeNames[tensor.dtype], shape: tensor.shape, data: tensor.dataSync() };
+  return { dtype: dtypeNames[tensor.dtype], shape: tensor.shape, data: tensor.toTypedArray() };
 }
 
 /**
@@ -102,19 +102,10 @@ function store(tensor: Tensor): StoredTensor {
  * @throws RangeError for element types that tensors do not have
  */
 export function tensorFromStored({ dtype, shape, data }: StoredTensor): Tensor {
-  if (
-    !(data instanceof Float32Array || data instanceof Float64Array || data instanceof Int32Array || data instanceof Uint8Array)
-  ) {
+  if (!(data instanceof Float32Array || data instanceof Float64Array || data instanceof Int32Array || data instanceof Uint8Array)) {
     throw new RangeError(`Expected F64, F32, F16, BF16, I32 or U8 for the type of a tensor but received ${dtype}`);
   }
-  const copy = outsideScopes(() =>
-    Tensor.empty(
-      data instanceof Float32Array ? 'float32' : data instanceof Float64Array ? 'float64' : data instanceof Int32Array ? 'int32' : 'uint8',
-      shape,
-    ),
-  );
-  if (copy.size > 0) copy.dataSync().set(data);
-  return copy;
+  return outsideScopes(() => tensor(data, { shape }));
 }
 
 function select(path: string, tensors: TensorMap, prefix: string): Map<string, Tensor> {

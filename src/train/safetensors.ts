@@ -32,11 +32,7 @@ const noChecksum = '0'.repeat(64);
  * @param metadata further strings; `tautgrad.kind` says what the file is, `tautgrad.version` is 1 unless given
  * @throws FileError when the path cannot be written
  */
-export async function writeSafetensors(
-  path: string,
-  tensors: TensorMap,
-  metadata: Readonly<Record<string, string>> = {},
-): Promise<void> {
+export async function writeSafetensors(path: string, tensors: TensorMap, metadata: Readonly<Record<string, string>> = {}): Promise<void> {
   await writeFileAtomic(path, encodeSafetensors(tensors, metadata));
 }
 
@@ -59,7 +55,7 @@ export function encodeSafetensors(tensors: TensorMap, metadata: Readonly<Record<
     ([a, { dtype: s }], [b, { dtype: t }]) => dtypes[t].bytes - dtypes[s].bytes || (a < b ? -1 : a > b ? 1 : 0),
   );
   const header: Record<string, unknown> = Object.create(null);
-  header['__metadata__'] = {
+  header.__metadata__ = {
     'tautgrad.version': '1',
     'tautgrad.kind': 'tensors',
     ...metadata,
@@ -97,7 +93,7 @@ export function decodeSafetensors(bytes: Uint8Array, path = 'the file'): Safeten
   if (headerBytes > view.byteLength - 8) fail('it is truncated, or its header length is damaged');
   const dataStart = 8 + headerBytes;
   const header = parseHeader(view.subarray(8, dataStart)) ?? fail('its header is not valid JSON');
-  const metadata = readMetadata(header['__metadata__']) ?? fail('its metadata is not a table of strings');
+  const metadata = readMetadata(header.__metadata__) ?? fail('its metadata is not a table of strings');
   if (Object.keys(metadata).some((key) => key.startsWith('tautgrad.'))) {
     const problem = verifyChecksum(view, dataStart, metadata[checksumKey]);
     if (problem !== null) fail(problem);

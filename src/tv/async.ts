@@ -2,7 +2,7 @@
 import { Tracer } from '../autodiff/index.js';
 import { kernels } from '../backend/index.js';
 import { type Operand, tv2dParams } from '../ops/index.js';
-import { DTYPE_CODE, Tensor, outsideScopes, sizeOf, tensor, tidy } from '../tensor/index.js';
+import { DTYPE_CODE, outsideScopes, sizeOf, Tensor, tensor, tidy } from '../tensor/index.js';
 import { type Prox2dOptions, prepare2d } from './prox2d.js';
 
 /**
@@ -13,7 +13,8 @@ import { type Prox2dOptions, prepare2d } from './prox2d.js';
 export async function prox2dAsync(x: Tensor, lambda: Operand, options: Prox2dOptions & { signal?: AbortSignal } = {}): Promise<Tensor> {
   const { signal } = options;
   signal?.throwIfAborted();
-  if (x instanceof Tracer) throw new TypeError('Expected a tensor with data for prox2dAsync but received a value that is being differentiated');
+  if (x instanceof Tracer)
+    throw new TypeError('Expected a tensor with data for prox2dAsync but received a value that is being differentiated');
   // Private handles: the caller may dispose its own, and every scope may end, before the kernel is done.
   const { held, y, params } = tidy(() => {
     const prepared = prepare2d(x, lambda, options);
@@ -26,7 +27,10 @@ export async function prox2dAsync(x: Tensor, lambda: Operand, options: Prox2dOpt
   const [image, rows, cols] = held as [Tensor, Tensor, Tensor];
   const wx = params.hasWeightsX ? (held[3] as Tensor) : undefined;
   const wy = params.hasWeightsY ? (held[params.hasWeightsX ? 4 : 3] as Tensor) : undefined;
-  const [report, cancel] = outsideScopes(() => [Tensor.empty('float64', [sizeOf(x.shape.slice(0, -2)), kernels.TV_REPORT]), tensor([0], { dtype: 'int32' })]) as [Tensor, Tensor];
+  const [report, cancel] = outsideScopes(() => [
+    Tensor.empty('float64', [sizeOf(x.shape.slice(0, -2)), kernels.TV_REPORT]),
+    tensor([0], { dtype: 'int32' }),
+  ]) as [Tensor, Tensor];
   const flag = cancel.dataSync() as Int32Array;
   const abort = (): void => {
     flag[0] = 1;
@@ -34,8 +38,18 @@ export async function prox2dAsync(x: Tensor, lambda: Operand, options: Prox2dOpt
   signal?.addEventListener('abort', abort, { once: true });
   try {
     await kernels.prox2dAsync(
-      DTYPE_CODE[x.dtype], tv2dParams(image, params.method, params.maxIterations), params.tolerance, image.address, rows.address, cols.address,
-      wx?.address ?? 0, wy?.address ?? 0, y.address, 0, report.address, cancel.address,
+      DTYPE_CODE[x.dtype],
+      tv2dParams(image, params.method, params.maxIterations),
+      params.tolerance,
+      image.address,
+      rows.address,
+      cols.address,
+      wx?.address ?? 0,
+      wy?.address ?? 0,
+      y.address,
+      0,
+      report.address,
+      cancel.address,
     );
     signal?.throwIfAborted();
     return y;

@@ -1,7 +1,7 @@
 /** Checks and broadcasts what a TV user passes as lambda and weights. */
 import { underlying } from '../autodiff/index.js';
-import { type Operand, broadcastTo, cast, checkTensor, reshape } from '../ops/index.js';
-import { type Shape, type Tensor, broadcastShapes, formatShape, full, sameShape } from '../tensor/index.js';
+import { broadcastTo, cast, checkTensor, type Operand, reshape } from '../ops/index.js';
+import { broadcastShapes, formatShape, full, type Shape, sameShape, type Tensor } from '../tensor/index.js';
 
 /** @throws RangeError when a known entry is negative or NaN */
 function checkNonNegative(values: Tensor, name: string): void {
@@ -31,7 +31,9 @@ export function spreadLambda(lambda: Operand, x: Tensor, axes: readonly number[]
     else aligned = [...value.shape, ...new Array<number>(lines ? 1 : 2).fill(1)];
   }
   if (aligned.length > x.rank || !broadcastsTo(aligned, shape)) {
-    throw new RangeError(`Expected ${name} to broadcast against the leading axes of ${formatShape(x.shape)} but received shape ${formatShape(value.shape)}`);
+    throw new RangeError(
+      `Expected ${name} to broadcast against the leading axes of ${formatShape(x.shape)} but received shape ${formatShape(value.shape)}`,
+    );
   }
   return broadcastTo(reshape(value, aligned), shape);
 }
@@ -43,7 +45,9 @@ export function spreadWeights(weights: Tensor, x: Tensor, axis: number, name = '
   // An extent of 1 is taken for a forgotten edge axis unless there is just one edge.
   const edges = value.shape[value.rank - (x.rank - axis)];
   if (value.rank > x.rank || edges !== shape[axis] || !broadcastsTo(value.shape, shape)) {
-    throw new RangeError(`Expected ${name} to broadcast to ${formatShape(shape)}, one entry per edge, but received shape ${formatShape(value.shape)}`);
+    throw new RangeError(
+      `Expected ${name} to broadcast to ${formatShape(shape)}, one entry per edge, but received shape ${formatShape(value.shape)}`,
+    );
   }
   checkNonNegative(value, name);
   return broadcastTo(value, shape);

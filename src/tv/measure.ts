@@ -1,6 +1,24 @@
 /** Total variation itself, and the lambda beyond which a prox is the mean. */
-import { abs, add, cast, checkFloat, compare, cumsum, difference, div, max, maximum, mean, pad, select, sqrt, square, sub, sum } from '../ops/index.js';
-import { type Tensor, formatShape, tidy, zeros } from '../tensor/index.js';
+import {
+  abs,
+  add,
+  cast,
+  checkFloat,
+  compare,
+  cumsum,
+  difference,
+  div,
+  max,
+  maximum,
+  mean,
+  pad,
+  select,
+  sqrt,
+  square,
+  sub,
+  sum,
+} from '../ops/index.js';
+import { formatShape, type Tensor, tidy, zeros } from '../tensor/index.js';
 import { prox2d } from './prox2d.js';
 
 /**
@@ -33,7 +51,8 @@ export function lambdaMax(x: Tensor, options: { dims: 1 | 2 }): Tensor {
   checkFloat(x);
   const { dims } = options ?? {};
   if (dims !== 1 && dims !== 2) throw new RangeError(`Expected 1 or 2 for dims but received ${String(dims)}`);
-  if (x.rank < dims || x.size === 0) throw new RangeError(`Expected at least one sample and ${dims} axes for x but received shape ${formatShape(x.shape)}`);
+  if (x.rank < dims || x.size === 0)
+    throw new RangeError(`Expected at least one sample and ${dims} axes for x but received shape ${formatShape(x.shape)}`);
   if (dims === 1) {
     return tidy(() => max(abs(cumsum(sub(x, mean(x, { axes: -1, keepDims: true })))), { axes: -1 }));
   }

@@ -1,7 +1,7 @@
 /** The one-dimensional proximal map of total variation. */
 import { bind1 } from '../autodiff/index.js';
-import { type Operand, checkFloat, prox1dPrimitive } from '../ops/index.js';
-import { type Tensor, checkAxis } from '../tensor/index.js';
+import { checkFloat, type Operand, prox1dPrimitive } from '../ops/index.js';
+import { checkAxis, type Tensor } from '../tensor/index.js';
 import { spreadLambda, spreadWeights } from './lambda.js';
 
 export interface Prox1dOptions {

@@ -1,11 +1,11 @@
 /** The two-dimensional anisotropic proximal map of total variation. */
-import { Tracer, bind } from '../autodiff/index.js';
+import { bind, Tracer } from '../autodiff/index.js';
 import { kernels } from '../backend/index.js';
-import { type Operand, type Prox2dParams, add, checkFloat, prox2dPrimitive, sub } from '../ops/index.js';
-import { type Tensor, formatShape, tidy } from '../tensor/index.js';
+import { add, checkFloat, type Operand, type Prox2dParams, prox2dPrimitive, sub } from '../ops/index.js';
+import { formatShape, type Tensor, tidy } from '../tensor/index.js';
 import { spreadLambda, spreadWeights } from './lambda.js';
 import { prox1d } from './prox1d.js';
-import { type SolverReport, readReports } from './report.js';
+import { readReports, type SolverReport } from './report.js';
 
 export interface Prox2dOptions {
   /** Relative duality gap at which an image is done. Default 1e-6. */
@@ -42,7 +42,8 @@ export interface Prepared2d {
 
 export function checkImage(x: Tensor, name = 'x'): void {
   checkFloat(x, name);
-  if (x.rank < 2 || x.size === 0) throw new RangeError(`Expected at least one pixel and two axes for ${name} but received shape ${formatShape(x.shape)}`);
+  if (x.rank < 2 || x.size === 0)
+    throw new RangeError(`Expected at least one pixel and two axes for ${name} but received shape ${formatShape(x.shape)}`);
 }
 
 export function checkTolerance(tolerance: number | undefined): number {
@@ -100,8 +101,10 @@ export function prox2d(x: Tensor, lambda: Operand, options: Prox2dOptions = {}):
   if (gradient !== 'implicit' && gradient !== 'unrolled') {
     throw new TypeError(`Expected 'implicit' or 'unrolled' for gradient but received ${String(gradient)}`);
   }
-  if (gradient === 'unrolled' && options.iterations === undefined) throw new TypeError("Expected iterations with gradient 'unrolled' but received none");
-  if (gradient === 'implicit' && options.iterations !== undefined) throw new TypeError("Expected a tolerance with gradient 'implicit' but received iterations");
+  if (gradient === 'unrolled' && options.iterations === undefined)
+    throw new TypeError("Expected iterations with gradient 'unrolled' but received none");
+  if (gradient === 'implicit' && options.iterations !== undefined)
+    throw new TypeError("Expected a tolerance with gradient 'implicit' but received iterations");
   if (gradient === 'unrolled' && inputs.some((input) => input instanceof Tracer)) return unrolled(inputs, params);
   return tidy(() => bind(prox2dPrimitive, inputs, params)[0] as Tensor);
 }

@@ -4,7 +4,7 @@ import { type Operand, rofPrimitive } from '../ops/index.js';
 import { type Tensor, tidy } from '../tensor/index.js';
 import { spreadLambda } from './lambda.js';
 import { checkImage, checkIterations, checkTolerance } from './prox2d.js';
-import { type SolverReport, readReports } from './report.js';
+import { readReports, type SolverReport } from './report.js';
 
 export interface RofOptions {
   /** Relative duality gap at which an image is done. Default 1e-6. */

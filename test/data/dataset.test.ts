@@ -10,7 +10,12 @@ import { copyPatch } from '../../src/data/patches.js';
 import { temporaryFolder } from '../support/folders.js';
 
 const ramp = (height: number, width: number, channels = 1) =>
-  makeImage(channels, height, width, Float32Array.from({ length: channels * height * width }, (_, i) => i / 1000));
+  makeImage(
+    channels,
+    height,
+    width,
+    Float32Array.from({ length: channels * height * width }, (_, i) => i / 1000),
+  );
 
 describe('copyPatch', () => {
   it('gives the eight symmetries of the square', () => {
@@ -74,16 +79,12 @@ describe('patch sources', () => {
 
   it('name what is wrong with a folder', async () => {
     const folder = temporaryFolder();
-    await expect(listImages(join(folder, 'no'))).rejects.toThrow(
-      `Cannot read the folder ${join(folder, 'no')}: it does not exist`,
-    );
+    await expect(listImages(join(folder, 'no'))).rejects.toThrow(`Cannot read the folder ${join(folder, 'no')}: it does not exist`);
     await expect(listImages(folder)).rejects.toThrow(`in the folder ${folder} but found none`);
     const path = join(folder, 'small.png');
     await writeImage(path, makeImage(1, 8, 40));
     await expect(listImages(path)).rejects.toThrow('it is not a folder');
-    await expect(folderSource(folder, { patchSize: 16 })).rejects.toThrow(
-      `Expected images of at least 16x16 pixels but ${path} has 40x8`,
-    );
+    await expect(folderSource(folder, { patchSize: 16 })).rejects.toThrow(`Expected images of at least 16x16 pixels but ${path} has 40x8`);
   });
 
   it('refuse options outside their range', () => {

@@ -21,9 +21,7 @@ describe('deadLeaves', () => {
   });
 
   it.each([1, 3] as const)('has a power spectrum near 1 / f^2 with %i channels', (channels) => {
-    const pictures = Array.from({ length: 24 }, (_, seed) =>
-      toChannels(deadLeaves({ height: 128, width: 128, channels, seed }), 1),
-    );
+    const pictures = Array.from({ length: 24 }, (_, seed) => toChannels(deadLeaves({ height: 128, width: 128, channels, seed }), 1));
     const slope = radialSpectrumSlope(pictures, 3, 40);
     expect(slope).toBeGreaterThan(-2.6);
     expect(slope).toBeLessThan(-1.4);

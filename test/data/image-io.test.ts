@@ -1,10 +1,10 @@
-import { chmodSync, existsSync, mkdirSync, readdirSync, readFileSync, symlinkSync, lstatSync, writeFileSync } from 'node:fs';
+import { chmodSync, existsSync, lstatSync, mkdirSync, readdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import sharp from 'sharp';
 import { describe, expect, it } from 'vitest';
 import { FileError } from '../../src/data/file-error.js';
-import { makeImage, type Image } from '../../src/data/image.js';
-import { checkOutputFormat, readPicture, writeImage, writePicture, type Picture } from '../../src/data/image-io.js';
+import { type Image, makeImage } from '../../src/data/image.js';
+import { checkOutputFormat, type Picture, readPicture, writeImage, writePicture } from '../../src/data/image-io.js';
 import { Random } from '../../src/data/random.js';
 import { temporaryFolder } from '../support/folders.js';
 
@@ -85,7 +85,12 @@ describe('writing and reading back', () => {
   });
 
   it('writes JPEG close to the image, gray as gray', async () => {
-    const smooth = makeImage(1, 32, 32, Float32Array.from({ length: 1024 }, (_, i) => (i % 32) / 31));
+    const smooth = makeImage(
+      1,
+      32,
+      32,
+      Float32Array.from({ length: 1024 }, (_, i) => (i % 32) / 31),
+    );
     const path = join(temporaryFolder(), 'a.jpg');
     await writeImage(path, smooth);
     const back = await readPicture(path);
@@ -109,7 +114,10 @@ describe('writing and reading back', () => {
     const path = join(temporaryFolder(), 'turned.jpg');
     // Left half black, right half white, marked "turn by 90 degrees clockwise": the top becomes black.
     const pixels = Buffer.from(Array.from({ length: 32 * 16 }, (_, i) => (i % 32 < 16 ? 0 : 255)));
-    await sharp(pixels, { raw: { width: 32, height: 16, channels: 1 } }).withMetadata({ orientation: 6 }).jpeg().toFile(path);
+    await sharp(pixels, { raw: { width: 32, height: 16, channels: 1 } })
+      .withMetadata({ orientation: 6 })
+      .jpeg()
+      .toFile(path);
     const { image } = await readPicture(path);
     expect([image.height, image.width]).toEqual([32, 16]);
     expect(image.data[0]).toBeLessThan(0.1);
@@ -119,7 +127,9 @@ describe('writing and reading back', () => {
   it('expands palettes', async () => {
     const path = join(temporaryFolder(), 'palette.png');
     const pixels = Buffer.from([255, 0, 0, 0, 255, 0, 0, 0, 255, 255, 255, 255]);
-    await sharp(pixels, { raw: { width: 2, height: 2, channels: 3 } }).png({ palette: true }).toFile(path);
+    await sharp(pixels, { raw: { width: 2, height: 2, channels: 3 } })
+      .png({ palette: true })
+      .toFile(path);
     const { image } = await readPicture(path);
     expect([...image.data]).toEqual([1, 0, 0, 1, 0, 1, 0, 1, 0, 0, 1, 1]);
   });
@@ -151,7 +161,9 @@ describe('files that cannot be read', () => {
   it.each(['png', 'jpeg', 'webp', 'tiff'] as const)('refuses a truncated %s at every length tried', async (format) => {
     const random = new Random(4);
     const pixels = Buffer.from(Array.from({ length: 64 * 64 * 3 }, () => random.int(256)));
-    const bytes = await sharp(pixels, { raw: { width: 64, height: 64, channels: 3 } })[format]().toBuffer();
+    const bytes = await sharp(pixels, { raw: { width: 64, height: 64, channels: 3 } })
+      [format]()
+      .toBuffer();
     const path = join(temporaryFolder(), `cut.${format}`);
     for (const fraction of [0.02, 0.2, 0.5, 0.9]) {
       writeFileSync(path, bytes.subarray(0, Math.floor(bytes.length * fraction)));

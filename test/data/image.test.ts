@@ -2,13 +2,16 @@ import { describe, expect, it } from 'vitest';
 import { crop, makeImage, plane, quantise, toChannels, toLevel } from '../../src/data/image.js';
 
 const ramp = (channels: number, height: number, width: number) =>
-  makeImage(channels, height, width, Float32Array.from({ length: channels * height * width }, (_, i) => i));
+  makeImage(
+    channels,
+    height,
+    width,
+    Float32Array.from({ length: channels * height * width }, (_, i) => i),
+  );
 
 describe('makeImage', () => {
   it('refuses samples that do not fit the shape', () => {
-    expect(() => makeImage(1, 2, 3, new Float32Array(5))).toThrow(
-      'Expected 6 samples for a 1x2x3 image but received 5',
-    );
+    expect(() => makeImage(1, 2, 3, new Float32Array(5))).toThrow('Expected 6 samples for a 1x2x3 image but received 5');
     expect(() => makeImage(1, 0, 3)).toThrow('Expected a positive integer for height but received 0');
   });
 });

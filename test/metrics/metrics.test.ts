@@ -65,7 +65,7 @@ describe.each(recorded)('against scikit-image, shape $shape', (wanted) => {
   });
   it('estimateNoise', () => {
     const sigmas = estimateNoisePerChannel(b);
-    wanted.sigma.forEach((sigma, c) => expect(sigmas[c]).toBeCloseTo(sigma, 9));
+    for (const [c, sigma] of wanted.sigma.entries()) expect(sigmas[c]).toBeCloseTo(sigma, 9);
     expect(estimateNoise(b)).toBeCloseTo(wanted.sigma.reduce((s, v) => s + v, 0) / channels, 9);
   });
 });

@@ -23,8 +23,8 @@ async function run(command: string, args: string[], cwd: string, env: NodeJS.Pro
     const { stdout } = await promisify(execFile)(command, args, { cwd, env, maxBuffer: 1 << 26 });
     return stdout;
   } catch (error) {
-    const { stdout, stderr } = error as { stdout?: string; stderr?: string };
-    throw new Error(`${command} ${args.join(' ')} failed\n${stdout ?? ''}\n${stderr ?? String(error)}`);
+    const { stdout, message } = error as Error & { stdout?: string }; // the message holds the standard error
+    throw new Error(`${message}\n${stdout ?? ''}`);
   }
 }
 

@@ -12,7 +12,7 @@ export function temporaryFolder(): string {
 
 /** The folder of shared research data (images, reference weights), or null where it is absent. */
 export function sharedFolder(...parts: string[]): string | null {
-  const root = process.env['TAUTGRAD_SHARED'] ?? resolve(import.meta.dirname, '../../../shared');
+  const root = process.env.TAUTGRAD_SHARED ?? resolve(import.meta.dirname, '../../../shared');
   const folder = join(root, ...parts);
   return existsSync(folder) ? folder : null;
 }

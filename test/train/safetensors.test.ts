@@ -79,7 +79,7 @@ describe('files of other origin', () => {
     for (const name of names) {
       const { tensors: read, metadata } = await readSafetensors(join(weights!, name));
       expect(read.size).toBeGreaterThan(10);
-      expect(metadata['source']).toBeDefined();
+      expect(metadata.source).toBeDefined();
       for (const { shape, data } of read.values()) expect(data.length).toBe(shape.reduce((p, n) => p * n, 1));
     }
   });
@@ -188,7 +188,7 @@ describe('atomic replacement', () => {
       await closed;
       expect(existsSync(path)).toBe(true);
       const { tensors: read, metadata } = await readSafetensors(path);
-      const written = Number(metadata['step']);
+      const written = Number(metadata.step);
       expect(written).toBeGreaterThanOrEqual(step);
       const { data } = read.get('x')!;
       expect(data[0]).toBe(written);

@@ -1,7 +1,7 @@
 /** Residual denoisers with total-variation layers (Yeh et al. 2022, eq. (13) and (14)). */
-import { Conv2d, Module, ReLU, Sequential, TVLayer2d, init } from '../../nn/index.js';
+import { Conv2d, init, Module, ReLU, Sequential, TVLayer2d } from '../../nn/index.js';
 import { add } from '../../ops/index.js';
-import { type Tensor, formatShape, tidy } from '../../tensor/index.js';
+import { formatShape, type Tensor, tidy } from '../../tensor/index.js';
 
 export interface DnCNNOptions {
   /** Image channels: 1 gray, 3 colour. Default 1. */
@@ -72,5 +72,6 @@ export class DnCNNTV extends Module {
 }
 
 function checkImages(x: Tensor, channels: number): void {
-  if (x.rank !== 4 || x.shape[1] !== channels) throw new RangeError(`Expected images [n, ${channels}, height, width] for x but received shape ${formatShape(x.shape)}`);
+  if (x.rank !== 4 || x.shape[1] !== channels)
+    throw new RangeError(`Expected images [n, ${channels}, height, width] for x but received shape ${formatShape(x.shape)}`);
 }

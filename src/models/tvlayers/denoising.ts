@@ -1,0 +1,121 @@
+/** Gaussian denoising: training a residual denoiser on clean patches, applying it, and scoring it. */
+import { addGaussianNoise, deriveSeed, type Image, makeImage, type PatchBatch, type PatchSource } from '../../data/index.js';
+import { psnr, ssim } from '../../metrics/index.js';
+import { type Module, TVLayer1d, TVLayer2d } from '../../nn/index.js';
+import { add, clamp, mean, square, sub } from '../../ops/index.js';
+import { Adam } from '../../optim/index.js';
+import { Generator, Tensor, tidy } from '../../tensor/index.js';
+import { type JsonObject, Trainer } from '../../train/index.js';
+
+export interface DenoisingOptions {
+  model: Module;
+  /** How to make the model again, saved in checkpoints. */
+  description: { name: string; options: JsonObject };
+  source: PatchSource;
+  /** Standard deviation of the noise, for values 0 … 1 (σ = 25 of 255 is 25 / 255). */
+  sigma: number;
+  /** Default 16. */
+  batchSize?: number;
+  steps: number;
+  budgetSeconds?: number;
+  /** Peak of the learning rate, which falls to a hundredth along a cosine. Default 1e-3. */
+  learningRate?: number;
+  /** Seed of the noise. Default 0. */
+  seed?: number;
+  folder?: string;
+  checkpointSeconds?: number;
+  signal?: AbortSignal;
+}
+
+/**
+ * A trainer that minimises the mean squared error of the denoised patches with Adam. The log's metrics are `psnr` of the batch, and
+ * `lambda.<layer>` (mean over channels) of every TV layer.
+ */
+export function denoisingTrainer(options: DenoisingOptions): Trainer<PatchBatch> {
+  const { model, source, sigma, batchSize = 16, learningRate = 1e-3, seed = 0, steps, budgetSeconds } = options;
+  if (!(sigma > 0) || !Number.isFinite(sigma)) throw new RangeError(`Expected a finite number > 0 for sigma but received ${String(sigma)}`);
+  let step = 0;
+  return new Trainer<PatchBatch>({
+    model,
+    description: options.description,
+    optimizer: new Adam(model.namedParameters(), { learningRate }),
+    steps,
+    ...(budgetSeconds !== undefined && { budgetSeconds }),
+    ...(options.folder !== undefined && { folder: options.folder }),
+    ...(options.checkpointSeconds !== undefined && { checkpointSeconds: options.checkpointSeconds }),
+    ...(options.signal !== undefined && { signal: options.signal }),
+    batchSize,
+    schedule: (_step, progress) => learningRate * (0.01 + 0.99 * 0.5 * (1 + Math.cos(Math.PI * progress))),
+    settings: {
+      sigma,
+      batchSize,
+      learningRate,
+      seed,
+      data: source.description,
+      patchSize: source.patchSize,
+      ...(budgetSeconds === undefined ? { steps } : { budgetSeconds }),
+    },
+    batch: (k) => {
+      step = k;
+      return source.batch(k, batchSize);
+    },
+    loss: (network, { clean, shape }) => {
+      const target = Tensor.from(clean, shape);
+      // Noise, too, depends on the step alone.
+      const noisy = add(target, new Generator(deriveSeed(seed, 2, step)).normal(shape, { std: sigma }));
+      const loss = mean(square(sub(network.forward(noisy), target)));
+      return { loss, metrics: (mse) => ({ psnr: -10 * Math.log10(mse), ...lambdas(network) }) };
+    },
+  });
+}
+
+/** The mean lambda of every TV layer, by `lambda.<path>`. */
+export function lambdas(model: Module): Record<string, number> {
+  const found: Record<string, number> = {};
+  for (const [path, module] of model.namedModules()) {
+    if (module instanceof TVLayer1d || module instanceof TVLayer2d) found[`lambda.${path}`] = tidy(() => mean(module.lambda()).item());
+  }
+  return found;
+}
+
+/** The denoised image: the network applied to the whole of it, limited to 0 … 1. */
+export function applyDenoiser(model: Module, image: Image): Image {
+  const { data, channels, height, width } = image;
+  const training = model.training;
+  model.eval();
+  try {
+    return tidy(() => {
+      const y = clamp(model.forward(Tensor.from(data, [1, channels, height, width])), 0, 1);
+      return makeImage(channels, height, width, y.toTypedArray() as Float32Array);
+    });
+  } finally {
+    model.train(training);
+  }
+}
+
+export interface Score {
+  name: string;
+  /** dB, of the noisy image and of the result. */
+  noisyPsnr: number;
+  psnr: number;
+  noisySsim: number;
+  ssim: number;
+}
+
+/**
+ * Scores a denoiser on clean images with noise of a fixed seed per image. PSNR in dB and SSIM (Gaussian window) for the range 0 … 1.
+ * @param denoise from a noisy image to its estimate
+ */
+export function* scoreDenoiser(
+  images: Iterable<{ name: string; image: Image }>,
+  sigma: number,
+  denoise: (noisy: Image) => Image,
+  seed = 0,
+): IterableIterator<Score> {
+  let index = 0;
+  for (const { name, image } of images) {
+    const noisy = addGaussianNoise(image, sigma, deriveSeed(seed, 3, index++));
+    const result = denoise(noisy);
+    yield { name, noisyPsnr: psnr(noisy, image), psnr: psnr(result, image), noisySsim: ssim(noisy, image), ssim: ssim(result, image) };
+  }
+}

@@ -1,0 +1,16 @@
+/** Training: the loop, its log, checkpoints and safetensors files. */
+export {
+  type Checkpoint,
+  disposeCheckpoint,
+  type JsonObject,
+  type JsonValue,
+  type ModelRecord,
+  readCheckpoint,
+  type TrainingRecord,
+  tensorFromStored,
+  writeCheckpoint,
+} from './checkpoint.js';
+export { readRunLog, type StepRecord } from './run-log.js';
+export { decodeSafetensors, encodeSafetensors, readSafetensors, type SafetensorsFile, writeSafetensors } from './safetensors.js';
+export type { Dtype, StoredArray, StoredTensor, TensorMap } from './stored-tensor.js';
+export { CHECKPOINT_FILE, LOG_FILE, Trainer, type TrainerEvents, type TrainerOptions, type TrainingResult } from './trainer.js';
