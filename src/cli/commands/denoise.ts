@@ -1,0 +1,61 @@
+import { checkOutputFormat, checkWritable, type Image, makeImage, plane, readPicture, toChannels, writePicture } from '../../data/index.js';
+import { applyDenoiser, type Denoiser, denoiseWithTV, loadDenoiser } from '../../models/tvlayers/index.js';
+import { formatNumber, Output } from '../output.js';
+
+export interface DenoiseOptions {
+  lambda: number | 'auto';
+  isotropic?: boolean;
+  model?: string;
+  json?: boolean;
+}
+
+/** `tautgrad denoise IN OUT` */
+export async function denoise(input: string, output: string, options: DenoiseOptions): Promise<void> {
+  // What can fail at the end is checked before the work.
+  checkOutputFormat(output);
+  await checkWritable(output);
+  const picture = await readPicture(input);
+  checkOutputFormat(output, picture);
+  const started = performance.now();
+  const { image, ...how } = options.model === undefined ? withTV(picture.image, options) : await withNetwork(picture.image, options.model);
+  const seconds = (performance.now() - started) / 1000;
+  await writePicture(output, { ...picture, image });
+  const { width, height, channels } = image;
+  new Output(options).result(
+    { input, output, width, height, channels, bitDepth: picture.bitDepth, alpha: picture.alpha !== null, ...how, seconds },
+    `${output}: ${width}x${height} ${channels === 1 ? 'gray' : 'colour'}, ${picture.bitDepth} bits, ${sentence(how)}, ${formatNumber(seconds, 2)} s`,
+  );
+}
+
+type How = { method: 'total variation'; isotropic: boolean; lambda: number; sigma: number | null } | { method: 'network'; model: string };
+
+function withTV(image: Image, { lambda, isotropic = false }: DenoiseOptions): How & { image: Image } {
+  return { method: 'total variation', isotropic, ...denoiseWithTV(image, { lambda, isotropic }) };
+}
+
+async function withNetwork(image: Image, path: string): Promise<How & { image: Image }> {
+  const denoiser = await loadDenoiser(path);
+  try {
+    return { method: 'network', model: path, image: applyToImage(denoiser, image) };
+  } finally {
+    denoiser.model.dispose();
+  }
+}
+
+/** A gray network treats each colour by itself; a colour network sees a gray image as three equal channels. */
+export function applyToImage({ model, channels }: Denoiser, image: Image): Image {
+  if (channels === image.channels) return applyDenoiser(model, image);
+  if (channels === 3) return toChannels(applyDenoiser(model, toChannels(image, 3)), 1);
+  const out = makeImage(image.channels, image.height, image.width);
+  for (let c = 0; c < image.channels; c++) {
+    const single = makeImage(1, image.height, image.width, plane(image, c));
+    plane(out, c).set(applyDenoiser(model, single).data);
+  }
+  return out;
+}
+
+function sentence(how: How): string {
+  if (how.method === 'network') return `denoised by ${how.model}`;
+  const noise = how.sigma === null ? '' : ` for noise of ${formatNumber(how.sigma * 255, 3)} of 255`;
+  return `${how.isotropic ? 'isotropic' : 'anisotropic'} total variation with lambda ${formatNumber(how.lambda, 3)}${noise}`;
+}

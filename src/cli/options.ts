@@ -1,0 +1,45 @@
+import { InvalidArgumentError } from 'commander';
+
+/** Parsers of option values. Commander puts the option's name before the sentence. */
+
+export function positiveNumber(text: string): number {
+  const value = parse(text);
+  if (!(value > 0 && value < Infinity)) throw new InvalidArgumentError(`Expected a number greater than 0 but received "${text}".`);
+  return value;
+}
+
+export function positiveInteger(text: string): number {
+  const value = parse(text);
+  if (!Number.isSafeInteger(value) || value < 1) {
+    throw new InvalidArgumentError(`Expected a whole number greater than 0 but received "${text}".`);
+  }
+  return value;
+}
+
+export function seedNumber(text: string): number {
+  const value = parse(text);
+  if (!Number.isSafeInteger(value) || value < 0) {
+    throw new InvalidArgumentError(`Expected a whole number from 0 to 2^53 - 1 but received "${text}".`);
+  }
+  return value;
+}
+
+/** A lambda, or `auto`. */
+export function lambdaOrAuto(text: string): number | 'auto' {
+  if (text === 'auto') return 'auto';
+  const value = parse(text);
+  if (!(value >= 0 && value < Infinity)) {
+    throw new InvalidArgumentError(`Expected a number of at least 0, or auto, but received "${text}".`);
+  }
+  return value;
+}
+
+export function oneOrThree(text: string): 1 | 3 {
+  if (text !== '1' && text !== '3') throw new InvalidArgumentError(`Expected 1 (gray) or 3 (colour) but received "${text}".`);
+  return text === '1' ? 1 : 3;
+}
+
+/** A decimal number; unlike Number(), '' and ' 1' and '0x10' are none. */
+function parse(text: string): number {
+  return /^[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?$/i.test(text) ? Number(text) : NaN;
+}

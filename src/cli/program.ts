@@ -1,0 +1,126 @@
+import { Command, Option } from 'commander';
+import { lambdaOrAuto, oneOrThree, positiveInteger, positiveNumber, seedNumber } from './options.js';
+import { version } from './version.js';
+
+/**
+ * The command line. Each action loads its code when it runs, so that help and wrong options answer at once, even where
+ * the native addon cannot be loaded.
+ */
+export function createProgram(): Command {
+  const program = new Command('tautgrad')
+    .description('Differentiable total-variation layers and variational imaging networks.')
+    .version(version, '-V, --version', 'print the version')
+    .helpCommand(false)
+    .exitOverride()
+    .showSuggestionAfterError()
+    .configureHelp({ showGlobalOptions: false })
+    .configureOutput({ outputError: (text, write) => write(asSentence(text)) })
+    .addHelpText('after', '\nRun "tautgrad COMMAND --help" for the options and an example of a command.');
+
+  command(program, 'info', 'print the version, the instruction set, the threads and the GPU', 'tautgrad info').action(async (options) =>
+    (await import('./commands/info.js')).info(options),
+  );
+
+  command(
+    program,
+    'denoise',
+    'remove noise from an image with total variation, or with a trained network',
+    'tautgrad denoise photo.jpg clean.png',
+    'tautgrad denoise photo.png clean.png --lambda 0.08 --isotropic',
+    'tautgrad denoise photo.png clean.png --model runs/quickstart/model.safetensors',
+  )
+    .argument('<in>', 'image to read (PNG, JPEG, WebP, TIFF; 8 or 16 bits)')
+    .argument('<out>', 'image to write; gray, 16 bits and alpha are kept where the format can')
+    .addOption(
+      new Option('--lambda <number>', 'strength for values 0 … 1; auto: from the noise level of the image')
+        .argParser(lambdaOrAuto)
+        .default('auto'),
+    )
+    .option('--isotropic', 'isotropic (ROF) instead of anisotropic total variation')
+    .addOption(new Option('--model <file>', 'a network from "tautgrad train denoise"').conflicts(['lambda', 'isotropic']))
+    .action(async (input: string, output: string, options) => (await import('./commands/denoise.js')).denoise(input, output, options));
+
+  const train = group(program, 'train', 'train a network');
+  command(
+    train,
+    'denoise',
+    'train a residual denoiser with total-variation layers (DnCNN_TV)',
+    'tautgrad train denoise --data photos --sigma 25 --steps 2000 --out runs/photos',
+    'tautgrad train denoise --out runs/photos --resume',
+  )
+    .option('--data <folder>', 'folder of clean images (default: the built-in dead-leaves generator)')
+    .option('--sigma <number>', 'standard deviation of the noise, of 255 (default: 25)', positiveNumber)
+    .option('--steps <number>', 'training steps (default: 2000)', positiveInteger)
+    .option('--minutes <number>', 'train for this long instead of a number of steps', positiveNumber)
+    .option('--out <folder>', 'folder of the run', 'runs/denoise')
+    .option('--resume', 'continue the run in the folder with its settings')
+    .option('--channels <number>', '1: gray, 3: colour (default: 1)', oneOrThree)
+    .option('--depth <number>', 'convolution layers (default: 8)', positiveInteger)
+    .option('--features <number>', 'channels inside the network (default: 32)', positiveInteger)
+    .option('--batch <number>', 'patches in a step (default: 16)', positiveInteger)
+    .option('--patch <number>', 'side of the patches in pixels (default: 40)', positiveInteger)
+    .option('--learning-rate <number>', 'peak of the learning rate (default: 0.001)', positiveNumber)
+    .option('--seed <number>', 'seed of weights, data and noise (default: 0)', seedNumber)
+    .action(async (options) => (await import('./commands/train-denoise.js')).trainDenoise(options));
+
+  const evaluate = group(program, 'eval', 'measure a network');
+  command(
+    evaluate,
+    'denoise',
+    'mean PSNR and SSIM of a denoiser on a folder of clean images',
+    'tautgrad eval denoise --model runs/denoise/model.safetensors --data Set12 --sigma 25',
+    'tautgrad eval denoise --lambda 0.08 --data Set12 --sigma 25',
+  )
+    .requiredOption('--data <folder>', 'folder of clean images')
+    .option('--sigma <number>', 'standard deviation of the noise that is added, of 255', positiveNumber, 25)
+    .option('--model <file>', 'a network from "tautgrad train denoise"')
+    .addOption(
+      new Option('--lambda <number>', 'total variation with this strength, or auto, instead of a network')
+        .argParser(lambdaOrAuto)
+        .conflicts('model'),
+    )
+    .addOption(new Option('--isotropic', 'isotropic instead of anisotropic total variation').conflicts('model'))
+    .option('--seed <number>', 'seed of the noise', seedNumber, 0)
+    .action(async (options) => (await import('./commands/eval-denoise.js')).evalDenoise(options));
+
+  command(
+    program,
+    'quickstart',
+    'train a small denoiser, compare it with total variation alone, and write a report',
+    'tautgrad quickstart',
+    'tautgrad quickstart --data photos --image photo.jpg',
+  )
+    .option('--data <folder>', 'folder of clean images (default: the built-in dead-leaves generator)')
+    .option('--image <file>', 'picture for the comparison; noise is added to it')
+    .option('--sigma <number>', 'standard deviation of the noise, of 255', positiveNumber, 25)
+    .option('--seconds <number>', 'training time', positiveNumber, 60)
+    .option('--out <folder>', 'folder of the run', 'runs/quickstart')
+    .option('--seed <number>', 'seed of weights, data and noise', seedNumber, 0)
+    .action(async (options) => (await import('./commands/quickstart.js')).quickstart(options));
+
+  return program;
+}
+
+/** A command with `--json` and examples in its help. */
+function command(parent: Command, name: string, description: string, ...examples: string[]): Command {
+  const plural = examples.length === 1 ? 'Example' : 'Examples';
+  return parent
+    .command(name)
+    .description(description)
+    .option('--json', 'print one JSON object on standard output, everything else on standard error')
+    .allowExcessArguments(false)
+    .addHelpText('after', `\n${plural}:\n${examples.map((example) => `  $ ${example}`).join('\n')}`);
+}
+
+/** A command that only holds others. */
+function group(parent: Command, name: string, description: string): Command {
+  return parent.command(name).description(description).helpCommand(false);
+}
+
+/** "error: unknown option '--x'\n(Did you mean …?)" → one line in the form of all other failures. */
+function asSentence(text: string): string {
+  return `tautgrad: ${text
+    .replace(/^error: /, '')
+    .trim()
+    .replace(/\s*\n\s*/g, ' ')}\n`;
+}
