@@ -34,7 +34,7 @@
     # Node's own defaults turn exceptions off and ask newer compilers for a newer standard.
     "cflags_cc!": ["-fno-exceptions", "-fno-rtti", "-std=gnu++20"],
     "cflags_cc": ["-std=gnu++17"],
-    "cflags": ["-O3", "-fPIC", "-fvisibility=hidden", "-fvisibility-inlines-hidden", "-Wall", "-Wextra", "-Wno-psabi"],
+    "cflags": ["-O3", "-fPIC", "-fvisibility=hidden", "-fvisibility-inlines-hidden", "-Wall", "-Wextra", "-Wno-psabi", "-Wno-maybe-uninitialized"],
     "defines": ["NDEBUG"],
     "xcode_settings": {
       "GCC_ENABLE_CPP_EXCEPTIONS": "YES",

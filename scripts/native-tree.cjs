@@ -7,6 +7,8 @@ const os = require('node:os');
 const path = require('node:path');
 
 const root = path.resolve(__dirname, '..');
+// The generator that every machine with a compiler has; it says nothing when there is nothing to do.
+const generator = 'Unix Makefiles';
 
 class BuildError extends Error {}
 
@@ -36,15 +38,9 @@ function run(command, args, options = {}) {
 /** Runs `body` while no other process works in `folder`: test files run in parallel and share the build trees. */
 function locked(folder, body) {
   const lock = `${folder}.lock`;
-  for (;;) {
-    try {
-      fs.writeFileSync(lock, String(process.pid), { flag: 'wx' });
-      break;
-    } catch (error) {
-      if (error.code !== 'EEXIST') throw error;
-      if (!holderAlive(lock)) fs.rmSync(lock, { force: true });
-      else Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 100);
-    }
+  for (let waited = false; !take(lock); waited = true) {
+    if (!waited) process.stderr.write(`waiting for another build in ${path.basename(folder)}/\n`);
+    Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 100);
   }
   try {
     return body();
@@ -53,15 +49,40 @@ function locked(folder, body) {
   }
 }
 
-function holderAlive(lock) {
+/** Creates the lock unless a living process holds it. */
+function take(lock) {
   try {
-    const pid = Number(fs.readFileSync(lock, 'utf8'));
-    // The file is empty for the moment between its creation and its writing; an old empty one was left by a crash.
-    if (!pid) return Date.now() - fs.statSync(lock).mtimeMs < 5000;
-    process.kill(pid, 0);
+    fs.writeFileSync(lock, identity(process.pid), { flag: 'wx' });
     return true;
   } catch (error) {
-    return error.code === 'EPERM';
+    if (error.code !== 'EEXIST') throw error;
+  }
+  let holder = '';
+  let age = 0;
+  try {
+    holder = fs.readFileSync(lock, 'utf8');
+    age = Date.now() - fs.statSync(lock).mtimeMs;
+  } catch {
+    return false; // just given back
+  }
+  // It is empty for the moment between its creation and its writing; an old empty one was left by a crash.
+  const alive = holder === '' ? age < 5000 : holder === identity(Number(holder.split(' ')[0]));
+  if (!alive) fs.rmSync(lock, { force: true });
+  return false;
+}
+
+/** A process number with the start time where the system tells it: numbers are used again, soon so in containers. '' when not alive. */
+function identity(pid) {
+  try {
+    process.kill(pid, 0);
+  } catch (error) {
+    if (error.code !== 'EPERM') return '';
+  }
+  try {
+    const stat = fs.readFileSync(`/proc/${pid}/stat`, 'utf8');
+    return `${pid} ${stat.slice(stat.lastIndexOf(')') + 2).split(' ')[19]}`;
+  } catch {
+    return String(pid);
   }
 }
 
@@ -76,28 +97,31 @@ function readCache(folder) {
   return Object.fromEntries([...text.matchAll(/^([\w.-]+):\w+=(.*)$/gm)].map((match) => [match[1], match[2]]));
 }
 
+/** False for a tree that was moved or that another generator wrote: CMake would refuse it. */
+function belongsHere(cache, folder) {
+  return cache.CMAKE_HOME_DIRECTORY === root && cache.CMAKE_CACHEFILE_DIR === folder && cache.CMAKE_GENERATOR === generator;
+}
+
 /** True when the tree was configured for these very options, in this very place. */
 function configured(folder, options) {
   const cache = readCache(folder);
-  if (!cache || cache.CMAKE_HOME_DIRECTORY !== root || cache.CMAKE_CACHEFILE_DIR !== folder) return false;
-  // cmake writes the build files last: a cache without them is an interrupted or failed configuration.
-  if (!['Makefile', 'build.ninja'].some((file) => fs.existsSync(path.join(folder, file)))) return false;
+  // CMake writes the build files last: a cache without them is an interrupted or failed configuration.
+  if (!cache || !belongsHere(cache, folder) || !fs.existsSync(path.join(folder, 'Makefile'))) return false;
   const headers = (cache.CMAKE_JS_INC ?? '').split(';').filter(Boolean);
   return headers.every((header) => fs.existsSync(header)) && Object.entries(options).every(([key, value]) => cache[key] === value);
 }
 
 function configure(folder, options, viaCmakeJs) {
   const cache = readCache(folder);
-  const moved = cache && cache.CMAKE_CACHEFILE_DIR !== folder;
-  // A tree without a cache is node-gyp's, or half made; one from another place would be refused by CMake.
-  if (!cache || moved) fs.rmSync(folder, { recursive: true, force: true });
+  // A tree without a cache is node-gyp's, or half made.
+  if (!cache || !belongsHere(cache, folder)) fs.rmSync(folder, { recursive: true, force: true });
   const entries = Object.entries(options);
   if (viaCmakeJs) {
     const cli = require.resolve('cmake-js/bin/cmake-js', { paths: [root] });
-    const args = ['configure', '-O', folder, '-l', 'error', ...entries.map(([key, value]) => `--CD${key}=${value}`)];
+    const args = ['configure', '-O', folder, '-l', 'error', '-G', generator, ...entries.map(([key, value]) => `--CD${key}=${value}`)];
     run(process.execPath, [cli, ...args]);
   } else {
-    const args = ['-S', root, '-B', folder, '-DCMAKE_BUILD_TYPE=Release'];
+    const args = ['-S', root, '-B', folder, '-G', generator, '-DCMAKE_BUILD_TYPE=Release'];
     run('cmake', [...args, ...entries.map(([key, value]) => `-D${key}=${value}`)]);
   }
 }
@@ -135,4 +159,4 @@ function runMain(main) {
   }
 }
 
-module.exports = { BuildError, build, requireTools, root, run, runMain, treeFolder };
+module.exports = { BuildError, build, locked, requireTools, root, run, runMain, treeFolder };

@@ -42,7 +42,7 @@ extern template int correlate_weights<double>(const Correlation<double> &, const
 // Scratch slots of the convolutions (parallel.h): the caller's packed weights, and a task's own tiles.
 enum { CONV_SCRATCH_SHARED = 2, CONV_SCRATCH_TASK = 3, CONV_SCRATCH_TASK2 = 4, CONV_SCRATCH_PARTIAL = 5, CONV_SCRATCH_TAPS = 6 };
 
-inline int64_t floor_div(int64_t a, int64_t b) { return a >= 0 ? a / b : -((-a + b - 1) / b); }
-inline int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
+constexpr int64_t floor_div(int64_t a, int64_t b) { return a >= 0 ? a / b : -((-a + b - 1) / b); }
+constexpr int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
 } // namespace tautgrad::cpu::TG_ISA

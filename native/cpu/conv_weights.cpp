@@ -10,30 +10,12 @@ namespace {
 constexpr int TILE_O = 4;                              // planes of dy in a register tile
 constexpr int TILE_R = VECTOR_REGISTERS == 32 ? 6 : 2; // (channel, tap) rows beside them
 
-// Sums the lanes of `count` vectors: sums[i] = sum of v[i]. A butterfly: each step halves the vectors and keeps their sums apart.
-template <class T> TG_INLINE void sum_lanes(const vec<T> *v, int count, T *sums) {
-  constexpr int L = lanes<T>;
-  for (int first = 0; first < count; first += L) {
-    vec<T> level[L];
-    for (int i = 0; i < L; ++i) level[i] = first + i < count ? v[first + i] : vec<T>{};
-    for (int half = L / 2; half >= 1; half /= 2) { // after this step, level[i] holds blocks of `half` partial sums of L / half vectors
-      mask<T> even, odd;
-      for (int l = 0; l < L; ++l) {
-        const int block = l / half, source = block % 2, within = l % half;
-        even[l] = static_cast<int_like<T>>(source * L + block / 2 * 2 * half + within);
-        odd[l] = static_cast<int_like<T>>(even[l] + half);
-      }
-      for (int i = 0; i < half; ++i)
-        level[i] = __builtin_shuffle(level[i], level[i + half], even) + __builtin_shuffle(level[i], level[i + half], odd);
-    }
-    for (int i = 0; i < L && first + i < count; ++i) sums[first + i] = level[0][i];
-  }
-}
-
 // sums[o * R + r] = <dy[o], x at offsets[r]> over `steps` vectors
 template <class T, int O, int R> void dot_tile(const T *dy, int64_t dy_stride, const T *x, const int64_t *offsets, int64_t steps, T *sums) {
   constexpr int L = lanes<T>;
-  vec<T> acc[O * R] = {};
+  vec<T> acc[ceil_div(O * R, L) * L];
+#pragma GCC unroll 64
+  for (vec<T> &a : acc) a = vec<T>{};
   const T *rows[R];
   for (int r = 0; r < R; ++r) rows[r] = x + offsets[r];
   for (int64_t s = 0; s < steps * L; s += L) {
@@ -47,14 +29,15 @@ template <class T, int O, int R> void dot_tile(const T *dy, int64_t dy_stride, c
       for (int o = 0; o < O; ++o) acc[o * R + r] += d[o] * pixels;
     }
   }
-  sum_lanes<T>(acc, O * R, sums);
+#pragma GCC unroll 16
+  for (int i = 0; i < O * R; i += L) store(sums + i, sum_lanes<T>(acc + i));
 }
 
 // Adds one chunk's products to partial[out][rows].
 template <class T, int O>
 void add_products(const T *dy, int64_t dy_stride, const T *x, const int64_t *offsets, int64_t rows, int64_t steps, T *partial) {
   constexpr int R = O == TILE_O ? TILE_R : TILE_R * 2;
-  T sums[O * R];
+  T sums[ceil_div(O * R, lanes<T>) * lanes<T>];
   for (int64_t r = 0; r < rows; r += R) {
     const int64_t used = rows - r < R ? rows - r : R;
     int64_t local[R];

@@ -6,6 +6,7 @@
 
 #include <stdint.h>
 #include <string.h>
+#include <utility>
 
 #define TG_INLINE inline __attribute__((always_inline))
 #define TG_LAMBDA __attribute__((always_inline)) // after a lambda's parameters
@@ -79,6 +80,42 @@ template <class T> TG_INLINE T horizontal_sum(vec<T> v) {
   for (int width = lanes<T> / 2; width >= 1; width /= 2)
     for (int i = 0; i < width; ++i) part[i] += part[i + width];
   return part[0];
+}
+
+// One step of a butterfly between lanes a distance `Half` apart: the lanes whose index lacks the bit `Half` keep a's (low) or take a's
+// from Half further up (high); the others take b's from Half further down (low) or keep b's (high).
+template <int Half, class V, int... I> TG_INLINE V exchange_low(V a, V b, std::integer_sequence<int, I...>) {
+  return __builtin_shufflevector(a, b, ((I & Half) ? static_cast<int>(sizeof...(I)) + I - Half : I)...);
+}
+template <int Half, class V, int... I> TG_INLINE V exchange_high(V a, V b, std::integer_sequence<int, I...>) {
+  return __builtin_shufflevector(a, b, ((I & Half) ? static_cast<int>(sizeof...(I)) + I : I + Half)...);
+}
+template <class T> using lane_numbers = std::make_integer_sequence<int, lanes<T>>;
+
+template <class T, int Half = lanes<T> / 2> TG_INLINE void transpose_lanes(vec<T> *rows) {
+  if constexpr (Half >= 1) {
+#pragma GCC unroll 16
+    for (int i = 0; i < lanes<T>; ++i)
+      if ((i & Half) == 0) {
+        const vec<T> a = rows[i], b = rows[i + Half];
+        rows[i] = exchange_low<Half>(a, b, lane_numbers<T>{});
+        rows[i + Half] = exchange_high<Half>(a, b, lane_numbers<T>{});
+      }
+    transpose_lanes<T, Half / 2>(rows);
+  }
+}
+
+// Lane i of the result is the sum of rows[i]'s lanes; rows (as many as there are lanes) are used up.
+template <class T, int Half = lanes<T> / 2> TG_INLINE vec<T> sum_lanes(vec<T> *rows) {
+  if constexpr (Half >= 1) {
+#pragma GCC unroll 16
+    for (int i = 0; i < Half; ++i)
+      rows[i] =
+          exchange_low<Half>(rows[i], rows[i + Half], lane_numbers<T>{}) + exchange_high<Half>(rows[i], rows[i + Half], lane_numbers<T>{});
+    return sum_lanes<T, Half / 2>(rows);
+  } else {
+    return rows[0];
+  }
 }
 
 } // namespace tautgrad::cpu::TG_ISA

@@ -9,20 +9,7 @@ import * as allOps from '../../src/ops/index.js';
 import { backward, centralDifference, dot, type Fn, forward, normal, relativeError, values } from '../support/numeric.js';
 import { descendProx1d, dualProx2d } from '../support/prox-oracle.js';
 import { map1, map2, type Reference, reference } from '../support/reference.js';
-
-interface Row {
-  /** Exported name(s) of the primitives that the row covers. */
-  covers: string | string[];
-  label: string;
-  f: Fn;
-  inputs: () => Tensor[];
-  /** Plain float64 loops. */
-  expected: (...inputs: Reference[]) => Reference;
-  /** Inputs to differentiate in; default: all float64 ones. Empty for functions whose derivative is zero. */
-  active?: number[];
-  /** Second derivative is checked too; default true. */
-  second?: boolean;
-}
+import { type Row, testRow } from '../support/rows.js';
 
 const away = (shape: readonly number[], seed: number): Tensor => {
   // Away from 0, where |x| and relu have kinks.
@@ -551,66 +538,12 @@ const primitives = Object.entries({ ...allOps, ...allOps.comparePrimitives }).fi
 describe('the table of primitives', () => {
   it('has a row for every primitive', () => {
     const covered = new Set(rows.flatMap((row) => row.covers));
-    // The isotropic prox has no derivative yet; its value is tested in test/tv.
-    const missing = primitives.map(([, p]) => (p as { name: string }).name).filter((name) => !covered.has(name) && name !== 'rof');
+    // The isotropic prox has no derivative yet (its value is tested in test/tv); stopGradient has none on purpose.
+    const missing = primitives
+      .map(([, p]) => (p as { name: string }).name)
+      .filter((name) => !covered.has(name) && !['rof', 'stopGradient'].includes(name));
     expect(missing).toEqual([]);
   });
 
-  for (const row of rows) {
-    const active = (inputs: Tensor[]): boolean[] => inputs.map((x, i) => (row.active ? row.active.includes(i) : x.dtype === 'float64'));
-
-    it(`${row.label}: value`, () => {
-      tidy(() => {
-        const inputs = row.inputs();
-        const y = row.f(...inputs);
-        const want = row.expected(...inputs.map((x) => ({ shape: x.shape, data: values(x) })));
-        expect(y.shape).toEqual(want.shape);
-        expect(relativeError(y, tensor(Float64Array.from(want.data), { shape: want.shape }))).toBeLessThan(1e-10);
-      });
-    });
-
-    if (row.active?.length === 0) continue;
-
-    it(`${row.label}: jvp and vjp`, () => {
-      tidy(() => {
-        const inputs = row.inputs();
-        const on = active(inputs);
-        const directions = inputs.map((x, i) => (on[i] ? normal(x.shape, 100 + i) : null));
-        const y = row.f(...inputs);
-        const tangent = forward(row.f, inputs, directions);
-        expect(relativeError(tangent, centralDifference(row.f, inputs, directions, 1e-5))).toBeLessThan(1e-7);
-        const u = normal(y.shape, 99);
-        const cotangents = backward(row.f, inputs, on, u);
-        const right = cotangents.reduce((s, ct, i) => s + (ct ? dot(ct, directions[i] as Tensor) : 0), 0);
-        const left = dot(u, tangent);
-        expect(Math.abs(left - right)).toBeLessThan(1e-10 * Math.max(1, Math.abs(left)));
-      });
-    });
-
-    if (row.second === false) continue;
-    it(`${row.label}: second derivative, both orders of nesting`, () => {
-      tidy(() => {
-        const inputs = row.inputs();
-        const on = active(inputs);
-        const directions = inputs.map((x, i) => (on[i] ? normal(x.shape, 200 + i) : null));
-        const y = row.f(...inputs);
-        const u = normal(y.shape, 98);
-        // A nonlinear function of the result, so that linear primitives have a second derivative as well.
-        const energy = (...x: Tensor[]): Tensor => ops.sum(ops.mul(u, ops.square(row.f(...x))));
-        const k = on.indexOf(true);
-        const gradient = (...x: Tensor[]): Tensor => grad((z: Tensor) => energy(...x.map((v, i) => (i === k ? z : v))))(x[k] as Tensor);
-        const overForward = forward(gradient, inputs, directions);
-        expect(relativeError(overForward, centralDifference(gradient, inputs, directions, 1e-5))).toBeLessThan(2e-7);
-        const slope = (z: Tensor): Tensor =>
-          jvp((v: Tensor) => energy(...inputs.map((w, i) => (i === k ? v : w))), [z] as const, [directions[k] as Tensor] as const).tangent;
-        const overReverse = grad(slope)(inputs[k] as Tensor);
-        const alone = forward(
-          gradient,
-          inputs,
-          directions.map((d, i) => (i === k ? d : null)),
-        );
-        expect(relativeError(overReverse, alone)).toBeLessThan(1e-10);
-      });
-    });
-  }
+  for (const row of rows) testRow(row);
 });

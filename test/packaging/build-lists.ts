@@ -31,6 +31,7 @@ export interface GypTarget {
 
 export interface Gyp {
   variables: Record<string, string[]>;
+  target_defaults: { cflags: string[] };
   targets: (GypTarget & { conditions?: [string, Partial<GypTarget>][] })[];
   conditions: [string, { targets: GypTarget[] }][];
 }

@@ -59,4 +59,9 @@ describe('binding.gyp builds what CMakeLists.txt builds', () => {
     expect(link).toContain('-static-libstdc++');
     for (const option of link) expect(readText('binding.gyp')).toContain(`"${option}"`);
   });
+
+  test('the warnings are the same', () => {
+    const options = /add_compile_options\((-Wall[^)]*)\)/.exec(readText('CMakeLists.txt'))?.[1]?.split(/\s+/) ?? [];
+    expect(gyp.target_defaults.cflags.filter((flag) => flag.startsWith('-W'))).toEqual(options);
+  });
 });
