@@ -83,8 +83,8 @@ void transform_input(const Correlation<float> &k, const Plan &p, const float *im
 }
 
 // y = A' products A, then bias and activation, clipped to the output.
-void transform_output(const Correlation<float> &k, const Plan &p, const float *products, const float *bias, int64_t tile_row0,
-                      int64_t tile_column0, float *y) {
+void transform_output(const Correlation<float> &k, const Plan &p, const float *products, const float *bias, const float *mask,
+                      int64_t tile_row0, int64_t tile_column0, float *y) {
   for (int64_t o = 0; o < k.out; ++o)
     for (int64_t r = 0; r < p.block_rows; ++r) {
       const int64_t row = 4 * (tile_row0 + r), rows = k.rows - row < 4 ? k.rows - row : 4;
@@ -109,7 +109,14 @@ void transform_output(const Correlation<float> &k, const Plan &p, const float *p
             if (bias) d[j] += bias[o];
             if (k.relu) d[j] = d[j] < 0.0f ? V{} : d[j];
           }
-          float *target = y + (o * k.y_h + row + i) * k.y_width + column;
+          const int64_t at = (o * k.y_h + row + i) * k.y_width + column;
+          float *target = y + at;
+          if (mask)
+            for (int64_t j = 0; j < 4; ++j)
+              if (count > j * L) {
+                const V m = count >= (j + 1) * L ? load(mask + at + j * L) : load_partial(mask + at + j * L, count - j * L);
+                d[j] = m > 0.0f ? d[j] : V{};
+              }
           for (int64_t j = 0; j < 4; ++j) {
             if (count >= (j + 1) * L)
               store(target + j * L, d[j]);
@@ -192,8 +199,9 @@ int correlate_winograd(const Correlation<float> &k) {
         }
         o += channels;
       }
-    transform_output(k, p, products, k.bias ? k.bias + g * k.out : nullptr, tile_row, tile_column,
-                     k.y + (image * k.groups + g) * k.out * k.y_h * k.y_width);
+    const int64_t planes = (image * k.groups + g) * k.out * k.y_h * k.y_width;
+    transform_output(k, p, products, k.bias ? k.bias + g * k.out : nullptr, k.mask ? k.mask + planes : nullptr, tile_row, tile_column,
+                     k.y + planes);
   });
   return failed ? fail("conv: out of memory for a block of %lld tiles", static_cast<long long>(p.tiles)) : static_cast<int>(TG_OK);
 }

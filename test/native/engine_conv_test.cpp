@@ -53,6 +53,36 @@ template <class T> void expect_relative(const char *what, const tg_conv &p, cons
   digest_add(got.data(), got.size());
 }
 
+// The fused forms against the plain ones followed by what they fuse.
+template <class T>
+void check_fused(const tg_backend *t, const tg_conv &p, const Problem<T> &q, const Buffer<T> &y, const Buffer<T> &dx, const Buffer<T> &dw) {
+  Random r(5);
+  const T junk = static_cast<T>(NAN);
+  const int64_t out_plane = p.out_h * p.out_w;
+  const Buffer<T> bias = random_buffer<T>(r, p.c_out);
+  for (int relu = 0; relu < 2; ++relu) {
+    Buffer<T> fused(y.size(), junk);
+    EXPECT(t->conv_forward_bias(dtype_of<T>::value, &p, q.x.data(), q.w.data(), bias.data(), relu, fused.data()) == TG_OK, "%s",
+           t->last_error());
+    std::vector<double> expected(static_cast<size_t>(y.size()));
+    for (int64_t i = 0; i < y.size(); ++i) {
+      const double v = static_cast<double>(y[i]) + static_cast<double>(bias[i / out_plane % p.c_out]);
+      expected[static_cast<size_t>(i)] = relu && v < 0 ? 0 : v;
+    }
+    expect_relative("conv_forward_bias", p, fused, expected);
+  }
+  const Buffer<T> mask = random_buffer<T>(r, q.x.size());
+  Buffer<T> masked(dx.size(), junk), dw2(dw.size(), junk), db(p.c_out, junk);
+  EXPECT(t->conv_data_masked(dtype_of<T>::value, &p, q.dy.data(), q.w.data(), mask.data(), masked.data()) == TG_OK, "%s", t->last_error());
+  for (int64_t i = 0; i < dx.size(); ++i) EXPECT(masked[i] == (mask[i] > 0 ? dx[i] : T(0)), "conv_data_masked at %d", static_cast<int>(i));
+  EXPECT(t->conv_weights_bias(dtype_of<T>::value, &p, q.x.data(), q.dy.data(), dw2.data(), db.data()) == TG_OK, "%s", t->last_error());
+  EXPECT(dw.size() == 0 || std::memcmp(dw.data(), dw2.data(), static_cast<size_t>(dw.size()) * sizeof(T)) == 0,
+         "conv_weights_bias: weights");
+  std::vector<double> sums(static_cast<size_t>(p.c_out));
+  for (int64_t i = 0; i < q.dy.size(); ++i) sums[static_cast<size_t>(i / out_plane % p.c_out)] += static_cast<double>(q.dy[i]);
+  expect_relative("conv_weights_bias", p, db, sums);
+}
+
 template <class T> void check(const tg_backend *t, const tg_conv &p, uint64_t seed) {
   const Problem<T> q(p, seed);
   const T junk = static_cast<T>(NAN); // outputs are overwritten, never added to
@@ -70,6 +100,7 @@ template <class T> void check(const tg_backend *t, const tg_conv &p, uint64_t se
   expect_relative("conv_forward", p, y, ey);
   expect_relative("conv_data", p, dx, ex);
   expect_relative("conv_weights", p, dw, ew);
+  check_fused<T>(t, p, q, y, dx, dw);
 }
 
 // Output size for symmetric padding, as layers have it.
