@@ -169,8 +169,8 @@ void transform_sums(const Correlation<float> &k, const Plan &p, const float *sum
 bool winograd_weights_serves(const Correlation<float> &k) {
   int64_t row, column, index[3][3];
   const bool lanes_filled = 10 * k.in >= 7 * ceil_div(k.in, L) * L; // else the direct kernel, which wastes no lanes, is faster
-  return k.stride_h == 1 && k.stride_w == 1 && lanes_filled && k.in >= 12 && k.out >= 12 && k.rows >= 4 && k.columns >= 8 && k.n > 0 &&
-         square_of_taps(k, row, column, index);
+  return k.stride_h == 1 && k.stride_w == 1 && lanes_filled && k.in >= 12 && k.out >= 12 && k.n * k.rows * k.columns >= 512 &&
+         2 * k.rows * k.columns >= 16 * ceil_div(k.rows, 4) * ceil_div(k.columns, 4) && square_of_taps(k, row, column, index);
 }
 
 int correlate_winograd_weights(const Correlation<float> &k, const float *dy, float *dw, float *db) {
