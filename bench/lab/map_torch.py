@@ -36,9 +36,8 @@ def main():
         'copy_strided': [i64, p, p, i64, p, p, i64, p], 'matmul': [i64] * 7 + [p, i64, p, i64, p], 'cumsum': [i64, p, i64, p, p],
         'compare': [i64, i64, p, p, p, p, p, p], 'random_normal': [i64, i64, i64, i64, p],
     }
-    ENTRIES_ALL = ENTRIES + 'conv_forward_bias conv_data_masked conv_weights_bias pttrf pttrs ptsv gtsv random_uniform random_normal adam'.split()
     prototypes['adam'] = [i64, i64, p, p, p, p, f64, f64, f64, f64, f64, i64, i64]
-    kernel = {name: ctypes.CFUNCTYPE(ctypes.c_int, *types)(entries[ENTRIES_ALL.index(name)]) for name, types in prototypes.items()}
+    kernel = {name: ctypes.CFUNCTYPE(ctypes.c_int, *types)(entries[ENTRIES.index(name)]) for name, types in prototypes.items()}
     threads = int(os.environ.get('TAUTGRAD_THREADS', os.cpu_count()))
     torch.set_num_threads(threads)
     wanted = sys.argv[2] if len(sys.argv) > 2 else ''
