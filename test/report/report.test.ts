@@ -1,12 +1,8 @@
-/// <reference lib="dom" />
 import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { pathToFileURL } from 'node:url';
-import { chromium } from 'playwright-core';
 import { describe, expect, it } from 'vitest';
 import { deadLeaves } from '../../src/data/dead-leaves.js';
 import { type ChartBlock, type Report, renderReport, writeReport } from '../../src/report/index.js';
-import { chromiumPath } from '../support/browser.js';
 import { temporaryFolder } from '../support/folders.js';
 
 const nasty = `<script>alert("1")</script> & 'x' \u0007`;
@@ -137,41 +133,5 @@ describe('writeReport', () => {
     expect(readFileSync(path, 'utf8')).toContain('<h1>Report</h1>');
     await expect(writeReport(join(folder, 'no', 'report.html'), report())).rejects.toThrow('does not exist');
     expect(existsSync(join(folder, 'no'))).toBe(false);
-  });
-});
-
-describe('in a browser', () => {
-  it.skipIf(chromiumPath === null)('shows everything at 400 and 1400 pixels (skipped without Chromium)', { timeout: 60_000 }, async () => {
-    const path = join(temporaryFolder(), 'report.html');
-    await writeReport(path, everything);
-    const browser = await chromium.launch({ executablePath: chromiumPath!, args: ['--no-sandbox', '--disable-gpu'] });
-    try {
-      for (const width of [400, 1400]) {
-        const page = await browser.newPage({ viewport: { width, height: 900 } });
-        const complaints: string[] = [];
-        page.on('console', (message) => complaints.push(message.text()));
-        page.on('pageerror', (error) => complaints.push(String(error)));
-        page.on('requestfailed', (request) => complaints.push(request.url().slice(0, 80)));
-        await page.goto(pathToFileURL(path).href);
-        const seen = await page.evaluate(() => ({
-          overflow: document.documentElement.scrollWidth - document.documentElement.clientWidth,
-          pictures: [...document.images].map((image) => image.complete && image.naturalWidth > 0 && image.alt !== ''),
-          charts: [...document.querySelectorAll('svg')].map((svg) => {
-            const label = svg.querySelector('text')!;
-            return { width: svg.getBoundingClientRect().width, label: label.getBoundingClientRect().height };
-          }),
-        }));
-        expect(complaints).toEqual([]);
-        expect(seen.overflow).toBe(0);
-        expect(seen.pictures).toEqual([true, true, true, true]);
-        expect(seen.charts).toHaveLength(1);
-        expect(seen.charts[0]!.width).toBeGreaterThan(0.7 * Math.min(width, 440));
-        // Text that can be read: lines of at least 10 pixels.
-        expect(seen.charts[0]!.label).toBeGreaterThan(10);
-        await page.close();
-      }
-    } finally {
-      await browser.close();
-    }
   });
 });

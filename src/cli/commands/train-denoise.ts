@@ -8,7 +8,7 @@ import { seed as seedGenerator } from '../../tensor/index.js';
 import { CHECKPOINT_FILE, type Trainer, type TrainingResult, writeCheckpoint } from '../../train/index.js';
 import { exitCode, UsageError } from '../failure.js';
 import { interruptible } from '../interrupt.js';
-import { formatDuration, formatNumber, Output } from '../output.js';
+import { formatNumber, Output } from '../output.js';
 import { TrainingProgress } from '../progress.js';
 import { type RunSettings, readRunSettings, requireSameSettings, writeRunSettings } from '../run-settings.js';
 import { finalMeans, reportFooter, trainingCharts } from '../training-report.js';

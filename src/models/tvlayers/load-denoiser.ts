@@ -31,7 +31,7 @@ export async function loadDenoiser(path: string): Promise<Denoiser> {
   const checkpoint = await readCheckpoint(path);
   try {
     const { name, options, state } = checkpoint.model;
-    const schema = schemas[name as keyof typeof schemas];
+    const schema = Object.hasOwn(schemas, name) ? schemas[name as keyof typeof schemas] : undefined;
     if (schema === undefined) throw new FileError(path, `Cannot use ${path}: expected a denoiser but received the model ${name}`);
     const parsed = schema.safeParse(options);
     if (!parsed.success) {

@@ -35,7 +35,7 @@ export function denoiseWithTV(image: Image, options: TVDenoiserOptions = {}): TV
 
 /**
  * The lambda for noise of standard deviation `sigma` (values 0 … 1): c sigma^p, the power law closest to the lambdas of greatest mean
- * PSNR on dead-leaves pictures for sigma = 5, 10, 15, 25, 50 of 255 (`bench/auto-lambda.mjs` repeats the calibration).
+ * PSNR on dead-leaves pictures for sigma = 5, 10, 15, 25, 50 of 255 (`bench/auto-lambda.ts` repeats the calibration).
  */
 export function lambdaForNoise(sigma: number, isotropic = false): number {
   if (!(sigma >= 0) || !Number.isFinite(sigma))
