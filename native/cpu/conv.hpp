@@ -33,6 +33,11 @@ template <class T> struct Correlation {
   const T *mask; // NULL, or a tensor like y: outputs become 0 where it is not positive
 };
 
+// Multiply-adds of the plain algorithm.
+template <class T> double work_of(const Correlation<T> &k) {
+  return static_cast<double>(k.n * k.groups * k.in * k.out) * static_cast<double>(k.rows * k.columns * k.tap_count);
+}
+
 // Register-blocked, on rows packed with their borders. Serves every correlation.
 template <class T> int correlate_direct(const Correlation<T> &k);
 extern template int correlate_direct<float>(const Correlation<float> &);

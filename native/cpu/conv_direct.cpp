@@ -143,7 +143,7 @@ template <class T> int correlate_direct(const Correlation<T> &k) {
   const int64_t tiles_per_share = ceil_div(tiles, shares);
   const int64_t packed_elements = k.in * layout.channel_stride + 8 * L;
   int failed = 0;
-  parallel_for(k.n * k.groups * blocks * shares, [&](int64_t task) {
+  for_tasks(k.n * k.groups * blocks * shares, work_of(k), [&](int64_t task) {
     const int64_t share = task % shares, block = task / shares % blocks, g = task / (shares * blocks) % k.groups,
                   image = task / (shares * blocks * k.groups);
     T *packed_x = static_cast<T *>(scratch(CONV_SCRATCH_TASK, packed_elements * static_cast<int64_t>(sizeof(T))));

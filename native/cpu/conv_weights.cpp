@@ -149,7 +149,7 @@ template <class T> int correlate_weights(const Correlation<T> &k, const T *dy, T
 
   int failed = 0;
   const int64_t x_elements = k.in * p.layout.channel_stride, units = k.n * p.blocks;
-  parallel_for(p.parts * k.groups * p.shares, [&](int64_t task) {
+  for_tasks(p.parts * k.groups * p.shares, work_of(k), [&](int64_t task) {
     const int64_t share = task % p.shares, g = task / p.shares % k.groups, part = task / (p.shares * k.groups);
     const int64_t o_begin = share * p.out_per_share, o_end = o_begin + p.out_per_share < k.out ? o_begin + p.out_per_share : k.out;
     if (o_begin >= o_end) return;

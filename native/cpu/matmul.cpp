@@ -20,7 +20,7 @@ int multiply(int64_t batch, int64_t m, int64_t n, int64_t k, MatrixView<T> a, in
     while (blocks() < 8 && column_block > 64) column_block /= 2;
   const int64_t row_blocks = (m + row_block - 1) / row_block, column_blocks = (n + column_block - 1) / column_block;
   int failed = 0;
-  parallel_for(batch * row_blocks * column_blocks, [&](int64_t task) {
+  for_tasks(batch * row_blocks * column_blocks, static_cast<double>(batch * m) * static_cast<double>(n * k), [&](int64_t task) {
     const int64_t i0 = task % row_blocks * row_block, j0 = task / row_blocks % column_blocks * column_block;
     const int64_t item = task / (row_blocks * column_blocks);
     const int64_t rows = m - i0 < row_block ? m - i0 : row_block, columns = n - j0 < column_block ? n - j0 : column_block;

@@ -249,11 +249,19 @@ int cumsum(int64_t dtype, const tg_lines *lines, int64_t reverse, const void *x_
     const int64_t n = lines->n, inner = lines->inner;
     if (n == 0 || inner == 0) return TG_OK;
     if (inner == 1) {
-      for_chunks(lines->outer, 1 + SEGMENT / n, [=](int64_t begin, int64_t end) {
-        for (int64_t line = begin; line < end; ++line) {
+      const int64_t step = reverse ? -1 : 1;
+      for_chunks(lines->outer, 4 * (1 + SEGMENT / (4 * n)), [=](int64_t begin, int64_t end) {
+        int64_t line = begin;
+        for (; line + 4 <= end; line += 4) { // four lines side by side hide the latency of the additions
+          A a[4] = {};
+          int64_t p = reverse ? (line + 1) * n - 1 : line * n;
+          for (int64_t k = 0; k < n; ++k, p += step)
+            for (int64_t l = 0; l < 4; ++l) y[p + l * n] = static_cast<T>(a[l] += static_cast<A>(x[p + l * n]));
+        }
+        for (; line < end; ++line) {
           A a = 0;
-          const int64_t first = reverse ? (line + 1) * n - 1 : line * n, step = reverse ? -1 : 1;
-          for (int64_t k = 0; k < n; ++k) y[first + k * step] = static_cast<T>(a += static_cast<A>(x[first + k * step]));
+          int64_t p = reverse ? (line + 1) * n - 1 : line * n;
+          for (int64_t k = 0; k < n; ++k, p += step) y[p] = static_cast<T>(a += static_cast<A>(x[p]));
         }
       });
       return TG_OK;
