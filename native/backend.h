@@ -115,6 +115,13 @@ typedef struct tg_backend {
   int (*conv_forward)(int64_t dtype, const tg_conv *p, const void *x, const void *w, void *y);
   int (*conv_data)(int64_t dtype, const tg_conv *p, const void *dy, const void *w, void *dx);
   int (*conv_weights)(int64_t dtype, const tg_conv *p, const void *x, const void *dy, void *dw);
+  /* Fused forms for training steps, each one pass over memory less; NULL where a backend has none.
+   * y = activation(conv(x, w) + bias[c_out]); bias: NULL or [c_out]; relu: 0 or 1. */
+  int (*conv_forward_bias)(int64_t dtype, const tg_conv *p, const void *x, const void *w, const void *bias, int64_t relu, void *y);
+  /* dx as conv_data, then 0 wherever mask is not positive; mask: [n, c_in, h, w], the output of the relu that made x. */
+  int (*conv_data_masked)(int64_t dtype, const tg_conv *p, const void *dy, const void *w, const void *mask, void *dx);
+  /* dw as conv_weights, and db[c_out] = sum of dy over everything but the channel. */
+  int (*conv_weights_bias)(int64_t dtype, const tg_conv *p, const void *x, const void *dy, void *dw, void *db);
   /* Batched tridiagonal systems, LAPACK's meanings, systems along the middle axis; rhs has the layout of `lines`, d too; e, dl, du have n - 1.
    * status (int32 per system): 0, or the 1-based index of the first pivot that is not positive (pttrf) or is zero (gtsv). */
   int (*pttrf)(int64_t dtype, const tg_lines *lines, const void *d, const void *e, void *d_out, void *l_out, void *status);

@@ -17,9 +17,10 @@ class Conv(ctypes.Structure):
     _fields_ = [(name, ctypes.c_int64) for name in NAMES]
 
 
-# Pointers of the table before the convolutions, in the order of native/backend.h (after version, which is padded to a pointer).
+# Pointers of the table in the order of native/backend.h (after version, which is padded to a pointer).
 ENTRIES = ('version name last_error describe alloc release memory_stats trim fill arange cast unary binary compare select copy_strided reduce cumsum '
-           'gather scatter_add matmul conv_forward conv_data conv_weights').split()
+           'gather scatter_add matmul conv_forward conv_data conv_weights conv_forward_bias conv_data_masked conv_weights_bias pttrf pttrs ptsv '
+           'gtsv random_uniform random_normal adam').split()
 
 
 def table(path):
@@ -27,7 +28,7 @@ def table(path):
     library.tg_lab_backend.restype = ctypes.POINTER(ctypes.c_void_p)
     entries = library.tg_lab_backend()
     prototype = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_int64, ctypes.POINTER(Conv), ctypes.c_void_p, ctypes.c_void_p, ctypes.c_void_p)
-    return {name: prototype(entries[i]) for i, name in enumerate(ENTRIES) if name.startswith('conv')}
+    return {name: prototype(entries[i]) for i, name in enumerate(ENTRIES) if name in ('conv_forward', 'conv_data', 'conv_weights')}
 
 
 def medians(contestants, rounds=9, least=0.02):

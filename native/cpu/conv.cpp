@@ -43,11 +43,11 @@ template <class T> int forward(const tg_conv &p, const T *x, const T *w, const T
 
 // dx[I] collects w[a] dy[i] where i stride + a dilation - pad = I. For I = q stride + residue the taps with
 // (residue + pad - a dilation) divisible by the stride remain, and read dy at q + (residue + pad - a dilation) / stride.
-template <class T> int data(const tg_conv &p, const T *dy, const T *w, T *dx) {
+template <class T> int data(const tg_conv &p, const T *dy, const T *w, const T *mask, T *dx) {
   TapList list(p.kh * p.kw);
   if (!list.taps) return fail("conv_data: out of memory");
   Correlation<T> k{};
-  k.x = dy, k.w = w, k.y = dx;
+  k.x = dy, k.w = w, k.y = dx, k.mask = mask;
   k.n = p.n, k.groups = p.groups, k.in = p.c_out / p.groups, k.out = p.c_in / p.groups;
   k.h = p.out_h, k.width = p.out_w, k.y_h = p.h, k.y_width = p.w;
   k.stride_h = k.stride_w = 1;
@@ -74,34 +74,44 @@ template <class T> int data(const tg_conv &p, const T *dy, const T *w, T *dx) {
   return TG_OK;
 }
 
-template <class T> int weights(const tg_conv &p, const T *x, const T *dy, T *dw) {
+template <class T> int weights(const tg_conv &p, const T *x, const T *dy, T *dw, T *db) {
   TapList list(p.kh * p.kw);
   if (!list.taps) return fail("conv_weights: out of memory");
   const Correlation<T> k = forward_correlation(p, x, list);
   if constexpr (sizeof(T) == 4)
-    if (winograd_weights_serves(k)) return correlate_winograd_weights(k, dy, dw);
-  return correlate_weights(k, dy, dw);
+    if (winograd_weights_serves(k)) return correlate_winograd_weights(k, dy, dw, db);
+  return correlate_weights(k, dy, dw, db);
 }
 
-int conv_forward(int64_t dtype, const tg_conv *p, const void *x, const void *w, void *y) {
+int conv_forward_bias(int64_t dtype, const tg_conv *p, const void *x, const void *w, const void *bias, int64_t relu, void *y) {
   return with_real(dtype, "conv_forward", [&](auto tag) {
     using T = typename decltype(tag)::type;
-    return forward<T>(*p, static_cast<const T *>(x), static_cast<const T *>(w), nullptr, false, static_cast<T *>(y));
+    return forward<T>(*p, static_cast<const T *>(x), static_cast<const T *>(w), static_cast<const T *>(bias), relu != 0,
+                      static_cast<T *>(y));
   });
 }
+int conv_forward(int64_t dtype, const tg_conv *p, const void *x, const void *w, void *y) {
+  return conv_forward_bias(dtype, p, x, w, nullptr, 0, y);
+}
 
-int conv_data(int64_t dtype, const tg_conv *p, const void *dy, const void *w, void *dx) {
+int conv_data_masked(int64_t dtype, const tg_conv *p, const void *dy, const void *w, const void *mask, void *dx) {
   return with_real(dtype, "conv_data", [&](auto tag) {
     using T = typename decltype(tag)::type;
-    return data(*p, static_cast<const T *>(dy), static_cast<const T *>(w), static_cast<T *>(dx));
+    return data<T>(*p, static_cast<const T *>(dy), static_cast<const T *>(w), static_cast<const T *>(mask), static_cast<T *>(dx));
   });
 }
+int conv_data(int64_t dtype, const tg_conv *p, const void *dy, const void *w, void *dx) {
+  return conv_data_masked(dtype, p, dy, w, nullptr, dx);
+}
 
-int conv_weights(int64_t dtype, const tg_conv *p, const void *x, const void *dy, void *dw) {
+int conv_weights_bias(int64_t dtype, const tg_conv *p, const void *x, const void *dy, void *dw, void *db) {
   return with_real(dtype, "conv_weights", [&](auto tag) {
     using T = typename decltype(tag)::type;
-    return weights(*p, static_cast<const T *>(x), static_cast<const T *>(dy), static_cast<T *>(dw));
+    return weights<T>(*p, static_cast<const T *>(x), static_cast<const T *>(dy), static_cast<T *>(dw), static_cast<T *>(db));
   });
+}
+int conv_weights(int64_t dtype, const tg_conv *p, const void *x, const void *dy, void *dw) {
+  return conv_weights_bias(dtype, p, x, dy, dw, nullptr);
 }
 
 } // namespace
@@ -110,6 +120,9 @@ void register_conv(tg_backend *t) {
   t->conv_forward = conv_forward;
   t->conv_data = conv_data;
   t->conv_weights = conv_weights;
+  t->conv_forward_bias = conv_forward_bias;
+  t->conv_data_masked = conv_data_masked;
+  t->conv_weights_bias = conv_weights_bias;
 }
 
 } // namespace tautgrad::cpu::TG_ISA

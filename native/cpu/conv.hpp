@@ -30,7 +30,13 @@ template <class T> struct Correlation {
   int64_t tap_begin[3]; // residue r has the taps [tap_begin[r], tap_begin[r + 1])
   const T *bias;        // one per output channel, or NULL
   bool relu;
+  const T *mask; // NULL, or a tensor like y: outputs become 0 where it is not positive
 };
+
+// Multiply-adds of the plain algorithm.
+template <class T> double work_of(const Correlation<T> &k) {
+  return static_cast<double>(k.n * k.groups * k.in * k.out) * static_cast<double>(k.rows * k.columns * k.tap_count);
+}
 
 // Register-blocked, on rows packed with their borders. Serves every correlation.
 template <class T> int correlate_direct(const Correlation<T> &k);
@@ -41,14 +47,15 @@ extern template int correlate_direct<double>(const Correlation<double> &);
 bool winograd_serves(const Correlation<float> &k);
 int correlate_winograd(const Correlation<float> &k);
 
-// dw for the correlation k (its y and w are not read): the dot products of dy's planes with x's, tap by tap.
-template <class T> int correlate_weights(const Correlation<T> &k, const T *dy, T *dw);
-extern template int correlate_weights<float>(const Correlation<float> &, const float *, float *);
-extern template int correlate_weights<double>(const Correlation<double> &, const double *, double *);
+// dw for the correlation k (its y and w are not read): the dot products of dy's planes with x's, tap by tap. db: NULL, or the sums of
+// dy's planes over the batch.
+template <class T> int correlate_weights(const Correlation<T> &k, const T *dy, T *dw, T *db);
+extern template int correlate_weights<float>(const Correlation<float> &, const float *, float *, float *);
+extern template int correlate_weights<double>(const Correlation<double> &, const double *, double *, double *);
 
 // The same by the transposed algorithm F(3x3, 4x4).
 bool winograd_weights_serves(const Correlation<float> &k);
-int correlate_winograd_weights(const Correlation<float> &k, const float *dy, float *dw);
+int correlate_winograd_weights(const Correlation<float> &k, const float *dy, float *dw, float *db);
 
 // Scratch slots of the convolutions (parallel.h): the caller's packed weights, and a task's own tiles.
 enum { CONV_SCRATCH_SHARED = 2, CONV_SCRATCH_TASK = 3, CONV_SCRATCH_TASK2 = 4, CONV_SCRATCH_PARTIAL = 5, CONV_SCRATCH_TAPS = 6 };

@@ -91,6 +91,22 @@ template <class T> void run_segment(const Task<T> &task, int64_t row, int64_t co
   }
 }
 
+// y = 0 where the mask is not positive, over the task's outputs: they are still in the cache.
+template <class T> void apply_mask(const Task<T> &task, const T *mask) {
+  const Correlation<T> &k = task.k;
+  const int64_t step = k.residues == 2 ? 1 : k.column_step, count = k.residues == 2 ? k.y_width - k.column_first : k.columns;
+  for (int64_t o = task.o_begin; o < task.o_end; ++o)
+    for (int64_t row = task.row0; row < task.row0 + task.rows; ++row) {
+      const int64_t at = (o * k.y_h + k.row_first + row * k.row_step) * k.y_width + k.column_first;
+      T *y = task.y + at;
+      const T *m = mask + at;
+      if (step == 1)
+        for (int64_t j = 0; j < count; ++j) y[j] = m[j] > T(0) ? y[j] : T(0);
+      else
+        for (int64_t j = 0; j < count; ++j) y[j * step] = m[j * step] > T(0) ? y[j * step] : T(0);
+    }
+}
+
 // Output rows of a task: its packed input should leave room for the weights in L2, and there should be several tasks.
 template <class T> int64_t rows_per_task(const Correlation<T> &k, int64_t row_span, int64_t residues, int64_t pitch) {
   const int64_t row_bytes = k.in * pitch * residues * static_cast<int64_t>(sizeof(T));
@@ -127,7 +143,7 @@ template <class T> int correlate_direct(const Correlation<T> &k) {
   const int64_t tiles_per_share = ceil_div(tiles, shares);
   const int64_t packed_elements = k.in * layout.channel_stride + 8 * L;
   int failed = 0;
-  parallel_for(k.n * k.groups * blocks * shares, [&](int64_t task) {
+  for_tasks(k.n * k.groups * blocks * shares, work_of(k), [&](int64_t task) {
     const int64_t share = task % shares, block = task / shares % blocks, g = task / (shares * blocks) % k.groups,
                   image = task / (shares * blocks * k.groups);
     T *packed_x = static_cast<T *>(scratch(CONV_SCRATCH_TASK, packed_elements * static_cast<int64_t>(sizeof(T))));
@@ -152,6 +168,7 @@ template <class T> int correlate_direct(const Correlation<T> &k) {
       for (int64_t i = 0; i < count; ++i)
         for (int64_t j = 0; j < k.columns; j += step) run_segment(t, i, j, k.columns - j < step ? k.columns - j : step);
     }
+    if (k.mask) apply_mask(t, k.mask + first_o * k.y_h * k.y_width);
   });
   return failed ? fail("conv: out of memory for a tile of %lld elements", static_cast<long long>(packed_elements))
                 : static_cast<int>(TG_OK);

@@ -22,6 +22,10 @@ template <class T> void pack_row(const T *row, int64_t width, int64_t first, int
   int64_t begin = ceil_div(-residue, stride) - first, end = ceil_div(width - residue, stride) - first;
   begin = begin < 0 ? 0 : begin > count ? count : begin;
   end = end < begin ? begin : end > count ? count : end;
+  if (begin == end) { // nothing of the row is seen; `row` may then be no row at all
+    for (int64_t j = 0; j < count; ++j) out[j] = 0;
+    return;
+  }
   for (int64_t j = 0; j < begin; ++j) out[j] = 0;
   const T *source = row + first * stride + residue;
   if (stride == 1)

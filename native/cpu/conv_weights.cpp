@@ -99,13 +99,19 @@ template <class T> WeightsPlan<T> plan_weights(const Correlation<T> &k, int64_t 
 // One chunk of one group, output channels [o_begin, o_end), added to `partial` of those channels.
 template <class T>
 void add_chunk(const WeightsPlan<T> &p, const int64_t *row_offsets, const T *x, const T *dy, int64_t o_begin, int64_t o_end, int64_t row,
-               T *packed_x, T *packed_dy, T *partial) {
+               T *packed_x, T *packed_dy, T *partial, T *bias) {
   const Correlation<T> &k = p.k;
   pack_input(k, p.layout, x, row, packed_x);
   const int64_t used = p.layout.row_residues * p.layout.column_residues * p.layout.plane_rows * p.layout.pitch;
   for (int64_t c = 0; c < k.in; ++c)
     memset(packed_x + c * p.layout.channel_stride + used, 0, static_cast<size_t>(p.layout.channel_stride - used) * sizeof(T));
   pack_gradient(p, dy + o_begin * k.rows * k.columns, o_end - o_begin, row, packed_dy);
+  if (bias)
+    for (int64_t o = 0; o < o_end - o_begin; ++o) {
+      vec<T> sum{};
+      for (int64_t j = 0; j < p.plane; j += lanes<T>) sum += load(packed_dy + o * p.plane + j);
+      bias[o] += horizontal_sum<T>(sum);
+    }
   const int64_t rows = k.in * k.tap_count, steps = p.plane / lanes<T>;
   for (int64_t o = o_begin; o < o_end;) {
     const T *d = packed_dy + (o - o_begin) * p.plane;
@@ -124,11 +130,11 @@ void add_chunk(const WeightsPlan<T> &p, const int64_t *row_offsets, const T *x, 
 }
 } // namespace
 
-template <class T> int correlate_weights(const Correlation<T> &k, const T *dy, T *dw) {
-  const int64_t rows = k.in * k.tap_count, count = k.groups * k.out * rows;
-  if (count == 0) return TG_OK;
-  if (k.n == 0 || k.rows <= 0 || k.columns <= 0) {
-    memset(dw, 0, static_cast<size_t>(count) * sizeof(T));
+template <class T> int correlate_weights(const Correlation<T> &k, const T *dy, T *dw, T *db) {
+  const int64_t rows = k.in * k.tap_count, count = k.groups * k.out * rows, channels = k.groups * k.out;
+  if (count == 0 || k.n == 0 || k.rows <= 0 || k.columns <= 0) {
+    if (count > 0) memset(dw, 0, static_cast<size_t>(count) * sizeof(T));
+    if (db && channels > 0) memset(db, 0, static_cast<size_t>(channels) * sizeof(T));
     return TG_OK;
   }
   int64_t *offsets = static_cast<int64_t *>(scratch(CONV_SCRATCH_SHARED, (k.tap_count + rows) * 8));
@@ -137,12 +143,13 @@ template <class T> int correlate_weights(const Correlation<T> &k, const T *dy, T
   int64_t *row_offsets = offsets + k.tap_count;
   for (int64_t c = 0; c < k.in; ++c)
     for (int64_t t = 0; t < k.tap_count; ++t) row_offsets[c * k.tap_count + t] = c * p.layout.channel_stride + offsets[t];
-  T *partial = static_cast<T *>(scratch(CONV_SCRATCH_PARTIAL, p.parts * count * static_cast<int64_t>(sizeof(T))));
+  const int64_t part_elements = count + channels; // weights, then bias
+  T *partial = static_cast<T *>(scratch(CONV_SCRATCH_PARTIAL, p.parts * part_elements * static_cast<int64_t>(sizeof(T))));
   if (!partial) return fail("conv_weights: out of memory for %lld partial weights", static_cast<long long>(p.parts * count));
 
   int failed = 0;
   const int64_t x_elements = k.in * p.layout.channel_stride, units = k.n * p.blocks;
-  parallel_for(p.parts * k.groups * p.shares, [&](int64_t task) {
+  for_tasks(p.parts * k.groups * p.shares, work_of(k), [&](int64_t task) {
     const int64_t share = task % p.shares, g = task / p.shares % k.groups, part = task / (p.shares * k.groups);
     const int64_t o_begin = share * p.out_per_share, o_end = o_begin + p.out_per_share < k.out ? o_begin + p.out_per_share : k.out;
     if (o_begin >= o_end) return;
@@ -152,27 +159,29 @@ template <class T> int correlate_weights(const Correlation<T> &k, const T *dy, T
       __atomic_store_n(&failed, 1, __ATOMIC_RELAXED);
       return;
     }
-    T *own = partial + part * count + (g * k.out + o_begin) * rows;
+    T *own = partial + part * part_elements + (g * k.out + o_begin) * rows;
+    T *own_bias = db ? partial + part * part_elements + count + g * k.out + o_begin : nullptr;
+    if (own_bias) memset(own_bias, 0, static_cast<size_t>(o_end - o_begin) * sizeof(T));
     memset(own, 0, static_cast<size_t>((o_end - o_begin) * rows) * sizeof(T));
     const int64_t first = part * p.units_per_part, last = first + p.units_per_part < units ? first + p.units_per_part : units;
     for (int64_t unit = first; unit < last; ++unit) {
       const int64_t plane_group = unit / p.blocks * k.groups + g;
       add_chunk(p, row_offsets, k.x + plane_group * k.in * k.h * k.width, dy + plane_group * k.out * k.rows * k.columns, o_begin, o_end,
-                unit % p.blocks * p.rows, packed_x, packed_dy, own);
+                unit % p.blocks * p.rows, packed_x, packed_dy, own, own_bias);
     }
   });
   if (failed) return fail("conv_weights: out of memory for a tile");
-  for_chunks(count, [&](int64_t begin, int64_t end) {
+  for_chunks(db ? part_elements : count, [&](int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; ++i) {
       T sum = partial[i];
-      for (int64_t part = 1; part < p.parts; ++part) sum += partial[part * count + i];
-      dw[i] = sum;
+      for (int64_t part = 1; part < p.parts; ++part) sum += partial[part * part_elements + i];
+      (i < count ? dw[i] : db[i - count]) = sum;
     }
   });
   return TG_OK;
 }
 
-template int correlate_weights<float>(const Correlation<float> &, const float *, float *);
-template int correlate_weights<double>(const Correlation<double> &, const double *, double *);
+template int correlate_weights<float>(const Correlation<float> &, const float *, float *, float *);
+template int correlate_weights<double>(const Correlation<double> &, const double *, double *, double *);
 
 } // namespace tautgrad::cpu::TG_ISA

@@ -1,9 +1,9 @@
 // 3x3 convolutions of stride 1 by Winograd's F(4x4, 3x3) (Lavin, Gray, "Fast algorithms for convolutional neural networks", 2016):
-// 36 products for 16 outputs instead of 144. With the interpolation points 0, 1, -1, 2, -2 and infinity,
+// 36 products for 16 outputs instead of 144:
 //   Y = A' [ sum_c (G w G') .* (B' x B) ] A   per tile of 4x4 outputs, x the 6x6 inputs that it reads.
 // A task transforms the inputs of some tiles, tiles along the lanes, multiplies at each of the 36 points with the register tile of
-// the direct convolution, and transforms back. Rounding errors grow by one to two digits, which stays below 1e-5 of the largest output
-// in float32; float64 keeps to the direct algorithm.
+// the direct convolution, and transforms back. In float32 the error stays some 1e-6 of the largest output (winograd.hpp chooses the
+// interpolation points for that); float64 keeps to the direct algorithm.
 #include "conv_pack.hpp"
 #include "conv_tile.hpp"
 #include "winograd.hpp"
@@ -83,8 +83,8 @@ void transform_input(const Correlation<float> &k, const Plan &p, const float *im
 }
 
 // y = A' products A, then bias and activation, clipped to the output.
-void transform_output(const Correlation<float> &k, const Plan &p, const float *products, const float *bias, int64_t tile_row0,
-                      int64_t tile_column0, float *y) {
+void transform_output(const Correlation<float> &k, const Plan &p, const float *products, const float *bias, const float *mask,
+                      int64_t tile_row0, int64_t tile_column0, float *y) {
   for (int64_t o = 0; o < k.out; ++o)
     for (int64_t r = 0; r < p.block_rows; ++r) {
       const int64_t row = 4 * (tile_row0 + r), rows = k.rows - row < 4 ? k.rows - row : 4;
@@ -109,7 +109,14 @@ void transform_output(const Correlation<float> &k, const Plan &p, const float *p
             if (bias) d[j] += bias[o];
             if (k.relu) d[j] = d[j] < 0.0f ? V{} : d[j];
           }
-          float *target = y + (o * k.y_h + row + i) * k.y_width + column;
+          const int64_t at = (o * k.y_h + row + i) * k.y_width + column;
+          float *target = y + at;
+          if (mask)
+            for (int64_t j = 0; j < 4; ++j)
+              if (count > j * L) {
+                const V m = count >= (j + 1) * L ? load(mask + at + j * L) : load_partial(mask + at + j * L, count - j * L);
+                d[j] = m > 0.0f ? d[j] : V{};
+              }
           for (int64_t j = 0; j < 4; ++j) {
             if (count >= (j + 1) * L)
               store(target + j * L, d[j]);
@@ -149,8 +156,13 @@ void transform_weights(const Correlation<float> &k, const int64_t (&index)[3][3]
 
 bool winograd_serves(const Correlation<float> &k) {
   int64_t row, column, index[3][3];
-  return k.stride_h == 1 && k.stride_w == 1 && k.row_step == 1 && k.column_step == 1 && k.in >= 12 && k.out >= 12 && k.rows >= 4 &&
-         k.columns >= 8 && square_of_taps(k, row, column, index);
+  if (k.stride_h != 1 || k.stride_w != 1 || k.row_step != 1 || k.column_step != 1 || k.in < 12 || k.out < 12 || k.rows < 1 ||
+      k.columns < 1 || k.n * k.rows * k.columns < 512 || !square_of_taps(k, row, column, index))
+    return false;
+  // Of the pixels that are computed, those that are wanted: small images leave lanes empty, where the direct algorithm catches up.
+  const Plan p = make_plan(k, row, column);
+  const int64_t computed = ceil_div(p.tile_rows, p.block_rows) * ceil_div(p.tile_columns, p.block_columns) * p.padded_tiles * 16;
+  return 5 * k.rows * k.columns >= 2 * computed;
 }
 
 int correlate_winograd(const Correlation<float> &k) {
@@ -192,8 +204,9 @@ int correlate_winograd(const Correlation<float> &k) {
         }
         o += channels;
       }
-    transform_output(k, p, products, k.bias ? k.bias + g * k.out : nullptr, tile_row, tile_column,
-                     k.y + (image * k.groups + g) * k.out * k.y_h * k.y_width);
+    const int64_t planes = (image * k.groups + g) * k.out * k.y_h * k.y_width;
+    transform_output(k, p, products, k.bias ? k.bias + g * k.out : nullptr, k.mask ? k.mask + planes : nullptr, tile_row, tile_column,
+                     k.y + planes);
   });
   return failed ? fail("conv: out of memory for a block of %lld tiles", static_cast<long long>(p.tiles)) : static_cast<int>(TG_OK);
 }

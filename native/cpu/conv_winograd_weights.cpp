@@ -96,18 +96,21 @@ void transform_input(const Correlation<float> &k, const Plan &p, const float *im
 
 // g[point][tile][o] = G dy G'; outputs beyond the image count as zero
 void transform_gradient(const Correlation<float> &k, const Plan &p, const float *dy, int64_t tile_row, int64_t tile_column, float *lines,
-                        float *strip, float *g) {
+                        float *strip, float *g, float *bias) {
   for (int64_t o = 0; o < k.out; o += L)
     for (int64_t r = 0; r < p.block_rows; ++r) {
       pack_strip(dy + o * k.rows * k.columns, k.out - o, k.rows, k.columns, 4 * (tile_row + r), 4 * tile_column, 4, 4 * p.block_columns,
                  p.columns, lines, strip);
       const int64_t row = p.columns * L;
+      V sum{};
       for (int64_t j = 0; j < 4 * p.block_columns; ++j) {
         V d[6];
         for (int i = 0; i < 4; ++i) d[i] = load(strip + i * row + j * L);
+        sum += (d[0] + d[1]) + (d[2] + d[3]);
         winograd_gradient(d);
         for (int i = 0; i < 6; ++i) store(strip + i * row + j * L, d[i]);
       }
+      if (bias) store(bias + o, load(bias + o) + sum);
       for (int64_t t = 0; t < p.block_columns; ++t) {
         float *out = g + (r * p.block_columns + t) * p.out + o;
         for (int i = 0; i < 6; ++i) {
@@ -166,15 +169,15 @@ void transform_sums(const Correlation<float> &k, const Plan &p, const float *sum
 bool winograd_weights_serves(const Correlation<float> &k) {
   int64_t row, column, index[3][3];
   const bool lanes_filled = 10 * k.in >= 7 * ceil_div(k.in, L) * L; // else the direct kernel, which wastes no lanes, is faster
-  return k.stride_h == 1 && k.stride_w == 1 && lanes_filled && k.in >= 12 && k.out >= 12 && k.rows >= 4 && k.columns >= 8 && k.n > 0 &&
-         square_of_taps(k, row, column, index);
+  return k.stride_h == 1 && k.stride_w == 1 && lanes_filled && k.in >= 12 && k.out >= 12 && k.n * k.rows * k.columns >= 512 &&
+         2 * k.rows * k.columns >= 16 * ceil_div(k.rows, 4) * ceil_div(k.columns, 4) && square_of_taps(k, row, column, index);
 }
 
-int correlate_winograd_weights(const Correlation<float> &k, const float *dy, float *dw) {
+int correlate_winograd_weights(const Correlation<float> &k, const float *dy, float *dw, float *db) {
   int64_t first_row, first_column, index[3][3];
   square_of_taps(k, first_row, first_column, index);
   const Plan p = make_plan(k, first_row, first_column);
-  const int64_t part = k.groups * k.out * 9 * p.in;
+  const int64_t weights = k.groups * k.out * 9 * p.in, part = weights + k.groups * p.out; // weights, then bias
   float *partial = static_cast<float *>(scratch(CONV_SCRATCH_PARTIAL, p.parts * part * 4));
   if (!partial) return fail("conv_weights: out of memory for %lld partial weights", static_cast<long long>(p.parts * part));
 
@@ -192,12 +195,14 @@ int correlate_winograd_weights(const Correlation<float> &k, const float *dy, flo
     }
     float *gradient = x + x_elements, *sums = gradient + g_elements, *strip = sums + sum_elements, *lines = strip + strip_elements;
     memset(sums, 0, static_cast<size_t>(sum_elements) * sizeof(float));
+    float *bias = db ? partial + own * part + weights + g * p.out : nullptr;
+    if (bias) memset(bias, 0, static_cast<size_t>(p.out) * sizeof(float));
     const int64_t last = (own + 1) * p.blocks_per_part < blocks ? (own + 1) * p.blocks_per_part : blocks;
     for (int64_t block = own * p.blocks_per_part; block < last; ++block) {
       const int64_t bw = block % p.blocks_w, bh = block / p.blocks_w % p.blocks_h, image = block / (p.blocks_w * p.blocks_h);
       transform_input(k, p, k.x + (image * k.groups + g) * k.in * k.h * k.width, bh * p.block_rows, bw * p.block_columns, lines, strip, x);
       transform_gradient(k, p, dy + (image * k.groups + g) * k.out * k.rows * k.columns, bh * p.block_rows, bw * p.block_columns, lines,
-                         strip, gradient);
+                         strip, gradient, bias);
       for (int64_t point = 0; point < 36; ++point)
         for (int64_t o = 0; o < k.out; o += ROWS) {
           const float *a = gradient + point * p.point_dy + o;
@@ -228,6 +233,11 @@ int correlate_winograd_weights(const Correlation<float> &k, const float *dy, flo
       for (int64_t other = 1; other < p.parts; ++other)
         for (int64_t c = 0; c < k.in; ++c) first[c] += first[other * part + c];
       for (int64_t c = 0; c < k.in; ++c) out[c * k.w_in + index[tap / 3][tap % 3]] = first[c];
+    }
+    if (db) {
+      const float *first = partial + weights + plane / k.out * p.out + plane % k.out;
+      db[plane] = *first;
+      for (int64_t other = 1; other < p.parts; ++other) db[plane] += first[other * part];
     }
   });
   return TG_OK;

@@ -60,5 +60,11 @@ template <class Body> void for_chunks(int64_t n, int64_t chunk, const Body &body
 }
 template <class Body> void for_chunks(int64_t n, const Body &body) { for_chunks(n, CHUNK, body); }
 
+// parallel_for, unless the whole is so little work (multiply-adds) that waking a thread would cost more.
+template <class Body> void for_tasks(int64_t count, double work, const Body &body) {
+  if (work >= 1 << 18) return parallel_for(count, body);
+  for (int64_t i = 0; i < count; ++i) body(i);
+}
+
 } // namespace
 } // namespace tautgrad::cpu::TG_ISA

@@ -12,12 +12,18 @@ constexpr int64_t BLOCK_COLUMNS = 256;
 template <class T>
 int multiply(int64_t batch, int64_t m, int64_t n, int64_t k, MatrixView<T> a, int64_t a_stride, MatrixView<T> b, int64_t b_stride, T *c) {
   if (m == 0 || n == 0 || batch == 0) return TG_OK;
-  const int64_t row_blocks = (m + BLOCK_ROWS - 1) / BLOCK_ROWS, column_blocks = (n + BLOCK_COLUMNS - 1) / BLOCK_COLUMNS;
+  // A product of few blocks is cut finer, so that threads find work.
+  const int64_t row_block = BLOCK_ROWS;
+  int64_t column_block = BLOCK_COLUMNS;
+  const auto blocks = [&] { return batch * ((m + row_block - 1) / row_block) * ((n + column_block - 1) / column_block); };
+  if (m * n * k >= (1 << 18))
+    while (blocks() < 8 && column_block > 64) column_block /= 2;
+  const int64_t row_blocks = (m + row_block - 1) / row_block, column_blocks = (n + column_block - 1) / column_block;
   int failed = 0;
-  parallel_for(batch * row_blocks * column_blocks, [&](int64_t task) {
-    const int64_t i0 = task % row_blocks * BLOCK_ROWS, j0 = task / row_blocks % column_blocks * BLOCK_COLUMNS;
+  for_tasks(batch * row_blocks * column_blocks, static_cast<double>(batch * m) * static_cast<double>(n * k), [&](int64_t task) {
+    const int64_t i0 = task % row_blocks * row_block, j0 = task / row_blocks % column_blocks * column_block;
     const int64_t item = task / (row_blocks * column_blocks);
-    const int64_t rows = m - i0 < BLOCK_ROWS ? m - i0 : BLOCK_ROWS, columns = n - j0 < BLOCK_COLUMNS ? n - j0 : BLOCK_COLUMNS;
+    const int64_t rows = m - i0 < row_block ? m - i0 : row_block, columns = n - j0 < column_block ? n - j0 : column_block;
     constexpr int64_t panel_a = BLOCK_ROWS * DEPTH, panel_b = (BLOCK_COLUMNS + GemmTile<T>::columns) * DEPTH;
     T *packed_a = static_cast<T *>(scratch(1, (panel_a + panel_b) * static_cast<int64_t>(sizeof(T))));
     if (!packed_a) {

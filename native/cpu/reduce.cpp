@@ -8,14 +8,19 @@
 namespace tautgrad::cpu::TG_ISA {
 namespace {
 
-constexpr int64_t BLOCK = 1024;      // elements summed in the element type before they go to the accumulator
+constexpr int64_t BLOCK = 2048;      // elements summed in the element type before they go to the accumulator
 constexpr int64_t SEGMENT = 1 << 15; // elements of a segment
+constexpr int64_t ROW_BLOCK = 8;     // rows of columns summed in the element type before they go to the accumulator
 constexpr int64_t COLUMN_TILE = 256; // inner positions reduced together
 
 // What a sum or product is carried in.
 template <class T> struct accumulator { using type = double; };
 template <> struct accumulator<int32_t> { using type = uint32_t; }; // wraps without undefined behaviour
 template <> struct accumulator<uint8_t> { using type = uint32_t; };
+
+// What a few dozen elements are summed in.
+template <class T> struct partial_sum { using type = T; };
+template <> struct partial_sum<uint8_t> { using type = uint16_t; };
 
 // Lanes whose overflow is defined.
 template <class T> struct wrapping { using type = T; };
@@ -32,12 +37,25 @@ template <class T> constexpr T highest() {
   return T(2147483647);
 }
 
-// A fold: `start`, how a run of consecutive elements joins the accumulator, how one column element does, and how two accumulators join.
+// A fold: `start`, how a run of consecutive elements joins the accumulator, how rows of columns join theirs, and how two accumulators join.
+template <class Fold, class T, class A> TG_INLINE void fold_rows(A *a, const T *x, int64_t count, int64_t stride, int64_t width) {
+  for (int64_t k = 0; k < count; ++k)
+    for (int64_t i = 0; i < width; ++i) a[i] = Fold::step(a[i], x[k * stride + i]);
+}
 template <class T> struct Sum {
   using A = typename accumulator<T>::type;
   static constexpr A start = 0;
   static TG_INLINE A join(A a, A b) { return a + b; }
   static TG_INLINE A step(A a, T v) { return a + static_cast<A>(v); }
+  static TG_INLINE void rows(A *a, const T *x, int64_t count, int64_t stride, int64_t width) {
+    if constexpr (sizeof(A) == sizeof(T)) return fold_rows<Sum>(a, x, count, stride, width);
+    using P = typename partial_sum<T>::type;
+    P sum[COLUMN_TILE];
+    for (int64_t i = 0; i < width; ++i) sum[i] = static_cast<P>(x[i]);
+    for (int64_t k = 1; k < count; ++k)
+      for (int64_t i = 0; i < width; ++i) sum[i] += static_cast<P>(x[k * stride + i]);
+    for (int64_t i = 0; i < width; ++i) a[i] += static_cast<A>(sum[i]);
+  }
   static TG_INLINE A run(A a, const T *x, int64_t n) {
     constexpr int L = lanes<T>;
     if constexpr (sizeof(T) == 1) {
@@ -73,6 +91,9 @@ template <class T> struct Product {
   static constexpr A start = 1;
   static TG_INLINE A join(A a, A b) { return a * b; }
   static TG_INLINE A step(A a, T v) { return a * static_cast<A>(v); }
+  static TG_INLINE void rows(A *a, const T *x, int64_t count, int64_t stride, int64_t width) {
+    fold_rows<Product>(a, x, count, stride, width);
+  }
   static TG_INLINE A run(A a, const T *x, int64_t n) {
     for (int64_t i = 0; i < n; ++i) a = step(a, x[i]);
     return a;
@@ -87,6 +108,9 @@ template <class T, bool Largest> struct Extreme {
     return (a < b) | (a != a) ? a : b;
   }
   static TG_INLINE T step(T a, T v) { return join(a, v); }
+  static TG_INLINE void rows(T *a, const T *x, int64_t count, int64_t stride, int64_t width) {
+    fold_rows<Extreme>(a, x, count, stride, width);
+  }
   static TG_INLINE T run(T a, const T *x, int64_t n) {
     constexpr int L = lanes<T>;
     int64_t i = 0;
@@ -152,10 +176,8 @@ template <class T, class Fold> int reduce_columns(const tg_lines *lines, const T
       const int64_t k0 = segment * length, k1 = k0 + length < n ? k0 + length : n;
       A a[COLUMN_TILE];
       for (int64_t i = 0; i < width; ++i) a[i] = Fold::start;
-      for (int64_t k = k0; k < k1; ++k) {
-        const T *row = x + (o * n + k) * inner + i0;
-        for (int64_t i = 0; i < width; ++i) a[i] = Fold::step(a[i], row[i]);
-      }
+      for (int64_t k = k0; k < k1; k += ROW_BLOCK)
+        Fold::rows(a, x + (o * n + k) * inner + i0, k1 - k < ROW_BLOCK ? k1 - k : ROW_BLOCK, inner, width);
       A *out = partial + (o * segments + segment) * inner + i0;
       for (int64_t i = 0; i < width; ++i) out[i] = a[i];
     }
@@ -226,11 +248,30 @@ int cumsum(int64_t dtype, const tg_lines *lines, int64_t reverse, const void *x_
     T *y = static_cast<T *>(y_);
     const int64_t n = lines->n, inner = lines->inner;
     if (n == 0 || inner == 0) return TG_OK;
+    if (inner == 1) {
+      const int64_t step = reverse ? -1 : 1;
+      for_chunks(lines->outer, 4 * (1 + SEGMENT / (4 * n)), [=](int64_t begin, int64_t end) {
+        int64_t line = begin;
+        for (; line + 4 <= end; line += 4) { // four lines side by side hide the latency of the additions
+          A a[4] = {};
+          int64_t p = reverse ? (line + 1) * n - 1 : line * n;
+          for (int64_t k = 0; k < n; ++k, p += step)
+            for (int64_t l = 0; l < 4; ++l) y[p + l * n] = static_cast<T>(a[l] += static_cast<A>(x[p + l * n]));
+        }
+        for (; line < end; ++line) {
+          A a = 0;
+          int64_t p = reverse ? (line + 1) * n - 1 : line * n;
+          for (int64_t k = 0; k < n; ++k, p += step) y[p] = static_cast<T>(a += static_cast<A>(x[p]));
+        }
+      });
+      return TG_OK;
+    }
     const int64_t width = inner < COLUMN_TILE ? inner : COLUMN_TILE, tiles = (inner + width - 1) / width;
     for_chunks(lines->outer * tiles, 1 + SEGMENT / (n * width), [=](int64_t begin, int64_t end) {
       for (int64_t task = begin; task < end; ++task) {
         const int64_t o = task / tiles, i0 = task % tiles * width, count = inner - i0 < width ? inner - i0 : width;
-        A a[COLUMN_TILE] = {};
+        A a[COLUMN_TILE];
+        for (int64_t i = 0; i < count; ++i) a[i] = 0;
         for (int64_t step = 0; step < n; ++step) {
           const int64_t row = (o * n + (reverse ? n - 1 - step : step)) * inner + i0;
           for (int64_t i = 0; i < count; ++i) {

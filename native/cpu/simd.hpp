@@ -74,14 +74,6 @@ template <class M> TG_INLINE bool any(M m) {
 template <class V> TG_INLINE V min_nan(V a, V b) { return ((a < b) | (a != a)) ? a : b; }
 template <class V> TG_INLINE V max_nan(V a, V b) { return ((a > b) | (a != a)) ? a : b; }
 
-template <class T> TG_INLINE T horizontal_sum(vec<T> v) {
-  T part[lanes<T>];
-  memcpy(part, &v, sizeof v);
-  for (int width = lanes<T> / 2; width >= 1; width /= 2)
-    for (int i = 0; i < width; ++i) part[i] += part[i + width];
-  return part[0];
-}
-
 // One step of a butterfly between lanes a distance `Half` apart: the lanes whose index lacks the bit `Half` keep a's (low) or take a's
 // from Half further up (high); the others take b's from Half further down (low) or keep b's (high).
 template <int Half, class V, int... I> TG_INLINE V exchange_low(V a, V b, std::integer_sequence<int, I...>) {
@@ -108,6 +100,14 @@ template <class V, int... I> TG_INLINE V zip_high(V a, V b, std::integer_sequenc
 }
 template <class V, int... I> TG_INLINE V shifted_down(V a, V b, std::integer_sequence<int, I...>) {
   return __builtin_shufflevector(a, b, (I + 1)...);
+}
+
+template <int Half, class V, int... I> TG_INLINE V swapped_lanes(V v, std::integer_sequence<int, I...>) {
+  return __builtin_shufflevector(v, v, (I ^ Half)...);
+}
+template <class T, int Half = lanes<T> / 2> TG_INLINE T horizontal_sum(vec<T> v) {
+  if constexpr (Half >= 1) return horizontal_sum<T, Half / 2>(v + swapped_lanes<Half>(v, lane_numbers<T>{}));
+  return v[0];
 }
 
 template <class T, int Half = lanes<T> / 2> TG_INLINE void transpose_lanes(vec<T> *rows) {

@@ -156,7 +156,10 @@ template <class T> struct vector_math {
     const V e = exp(-abs(x));
     return (x >= T(0) ? splat<T>(T(1)) : x != x ? x : e) / (e + T(1));
   }
-  static TG_INLINE V softplus(V x) { return (x < T(0) ? splat<T>(T(0)) : x) + log1p(exp(-abs(x))); }
+  static TG_INLINE V softplus(V x) { // max(x, 0) + log(1 + e) with e = exp(-|x|) in [0, 1], which spares log1p its special cases
+    const V e = exp(-abs(x)), u = e + T(1);
+    return (x < T(0) ? splat<T>(T(0)) : x) + (log(u) + (e - (u - T(1))) / u);
+  }
 
   // sin(r) or cos(r) for |r| <= pi/4, picked per lane by the quadrant
   static TG_INLINE V quadrant_sine(V r, I quadrant) {

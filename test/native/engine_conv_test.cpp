@@ -45,12 +45,42 @@ template <class T> void expect_relative(const char *what, const tg_conv &p, cons
     const double error = std::fabs(static_cast<double>(got[i]) - expected[static_cast<size_t>(i)]);
     if (!(error <= worst)) worst = error, at = i;
   }
-  EXPECT(worst <= (sizeof(T) == 4 ? 1e-5 : 1e-13) * scale,
+  EXPECT(worst <= (sizeof(T) == 4 ? 5e-6 : 1e-13) * scale,
          "%s %s n%d %d->%d g%d %dx%d k%dx%d s%d,%d p%d,%d d%d,%d out %dx%d: [%lld] = %.9g expected %.9g (error %.2g of the largest value)",
          what, dtype_of<T>::name, int(p.n), int(p.c_in), int(p.c_out), int(p.groups), int(p.h), int(p.w), int(p.kh), int(p.kw),
          int(p.stride_h), int(p.stride_w), int(p.pad_h), int(p.pad_w), int(p.dilation_h), int(p.dilation_w), int(p.out_h), int(p.out_w),
          static_cast<long long>(at), static_cast<double>(got[at]), expected[static_cast<size_t>(at)], worst / scale);
   digest_add(got.data(), got.size());
+}
+
+// The fused forms against the plain ones followed by what they fuse.
+template <class T>
+void check_fused(const tg_backend *t, const tg_conv &p, const Problem<T> &q, const Buffer<T> &y, const Buffer<T> &dx, const Buffer<T> &dw) {
+  Random r(5);
+  const T junk = static_cast<T>(NAN);
+  const int64_t out_plane = p.out_h * p.out_w;
+  const Buffer<T> bias = random_buffer<T>(r, p.c_out);
+  for (int relu = 0; relu < 2; ++relu) {
+    Buffer<T> fused(y.size(), junk);
+    EXPECT(t->conv_forward_bias(dtype_of<T>::value, &p, q.x.data(), q.w.data(), bias.data(), relu, fused.data()) == TG_OK, "%s",
+           t->last_error());
+    std::vector<double> expected(static_cast<size_t>(y.size()));
+    for (int64_t i = 0; i < y.size(); ++i) {
+      const double v = static_cast<double>(y[i]) + static_cast<double>(bias[i / out_plane % p.c_out]);
+      expected[static_cast<size_t>(i)] = relu && v < 0 ? 0 : v;
+    }
+    expect_relative("conv_forward_bias", p, fused, expected);
+  }
+  const Buffer<T> mask = random_buffer<T>(r, q.x.size());
+  Buffer<T> masked(dx.size(), junk), dw2(dw.size(), junk), db(p.c_out, junk);
+  EXPECT(t->conv_data_masked(dtype_of<T>::value, &p, q.dy.data(), q.w.data(), mask.data(), masked.data()) == TG_OK, "%s", t->last_error());
+  for (int64_t i = 0; i < dx.size(); ++i) EXPECT(masked[i] == (mask[i] > 0 ? dx[i] : T(0)), "conv_data_masked at %d", static_cast<int>(i));
+  EXPECT(t->conv_weights_bias(dtype_of<T>::value, &p, q.x.data(), q.dy.data(), dw2.data(), db.data()) == TG_OK, "%s", t->last_error());
+  EXPECT(dw.size() == 0 || std::memcmp(dw.data(), dw2.data(), static_cast<size_t>(dw.size()) * sizeof(T)) == 0,
+         "conv_weights_bias: weights");
+  std::vector<double> sums(static_cast<size_t>(p.c_out));
+  for (int64_t i = 0; i < q.dy.size(); ++i) sums[static_cast<size_t>(i / out_plane % p.c_out)] += static_cast<double>(q.dy[i]);
+  expect_relative("conv_weights_bias", p, db, sums);
 }
 
 template <class T> void check(const tg_backend *t, const tg_conv &p, uint64_t seed) {
@@ -70,6 +100,7 @@ template <class T> void check(const tg_backend *t, const tg_conv &p, uint64_t se
   expect_relative("conv_forward", p, y, ey);
   expect_relative("conv_data", p, dx, ex);
   expect_relative("conv_weights", p, dw, ew);
+  check_fused<T>(t, p, q, y, dx, dw);
 }
 
 // Output size for symmetric padding, as layers have it.
@@ -109,16 +140,37 @@ template <class T> void check_random(const tg_backend *t, int rounds) {
   }
 }
 
+// 3x3 kernels of stride 1 over enough channels and pixels for Winograd's algorithm, any padding and output size.
+void check_winograd(const tg_backend *t, int rounds) {
+  for (int round = 0; round < rounds; ++round) {
+    Random r(7000 + static_cast<uint64_t>(round));
+    tg_conv p{};
+    p.n = r.between(1, 3);
+    p.groups = r.below(4) ? 1 : 2;
+    p.c_in = p.groups * r.between(12, 36);
+    p.c_out = p.groups * r.between(12, 36);
+    p.h = r.between(1, 40);
+    p.w = r.between(1, 90);
+    p.kh = p.kw = 3;
+    p.stride_h = p.stride_w = p.dilation_h = p.dilation_w = 1;
+    p.pad_h = r.between(-3, 4);
+    p.pad_w = r.between(-3, 4);
+    p.out_h = r.below(2) ? p.h : r.between(4, 44);
+    p.out_w = r.below(2) ? p.w : r.between(8, 94);
+    check<float>(t, p, static_cast<uint64_t>(round));
+  }
+}
+
 template <class T> void check_layers(const tg_backend *t) {
   const tg_conv layers[] = {
       layer(1, 32, 32, 20, 37, 3, 1, 1),
       layer(2, 16, 16, 25, 24, 3, 1, 1),
-      layer(2, 64, 64, 11, 16, 3, 1, 1),
+      layer(2, 64, 64, 19, 16, 3, 1, 1),
       layer(2, 3, 64, 18, 33, 3, 1, 1),
       layer(2, 64, 1, 15, 40, 3, 1, 1),
       layer(2, 1, 64, 16, 16, 3, 1, 1),
-      layer(1, 17, 34, 13, 21, 3, 1, 1),
-      layer(1, 68, 34, 12, 19, 3, 1, 1),
+      layer(1, 17, 34, 23, 25, 3, 1, 1),
+      layer(3, 68, 34, 12, 19, 3, 1, 1),
       layer(2, 32, 32, 17, 22, 3, 2, 1),
       layer(2, 32, 32, 16, 16, 4, 2, 1),
       layer(1, 32, 32, 16, 32, 5, 1, 2),
@@ -145,6 +197,7 @@ template <class T> void check_layers(const tg_backend *t) {
 void tests(const tg_backend *t) {
   check_random<float>(t, 160);
   check_random<double>(t, 80);
+  check_winograd(t, 40);
   check_layers<float>(t);
   check_layers<double>(t);
 }
