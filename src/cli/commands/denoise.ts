@@ -1,5 +1,5 @@
 import { checkOutputFormat, checkWritable, type Image, makeImage, plane, readPicture, toChannels, writePicture } from '../../data/index.js';
-import { applyDenoiser, type Denoiser, denoiseWithTV, loadDenoiser } from '../../models/tvlayers/index.js';
+import { applyDenoiser, applyInTiles, type Denoiser, denoiseWithTV, loadDenoiser } from '../../models/tvlayers/index.js';
 import { formatNumber, Output } from '../output.js';
 
 export interface DenoiseOptions {
@@ -44,12 +44,13 @@ async function withNetwork(image: Image, path: string): Promise<How & { image: I
 
 /** A gray network treats each colour by itself; a colour network sees a gray image as three equal channels. */
 export function applyToImage({ model, channels }: Denoiser, image: Image): Image {
-  if (channels === image.channels) return applyDenoiser(model, image);
-  if (channels === 3) return toChannels(applyDenoiser(model, toChannels(image, 3)), 1);
+  const apply = (part: Image): Image => applyInTiles((tile) => applyDenoiser(model, tile), part);
+  if (channels === image.channels) return apply(image);
+  if (channels === 3) return toChannels(apply(toChannels(image, 3)), 1);
   const out = makeImage(image.channels, image.height, image.width);
   for (let c = 0; c < image.channels; c++) {
     const single = makeImage(1, image.height, image.width, plane(image, c));
-    plane(out, c).set(applyDenoiser(model, single).data);
+    plane(out, c).set(apply(single).data);
   }
   return out;
 }

@@ -2,7 +2,7 @@ import { existsSync } from 'node:fs';
 import { mkdir } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import { deadLeavesSource, FileError, folderSource, type PatchBatch, type PatchSource } from '../../data/index.js';
-import { DnCNNTV, denoisingTrainer, describeDenoiser } from '../../models/tvlayers/index.js';
+import { DnCNNTV, denoisingTrainer, describeDenoiser, initialLambdas } from '../../models/tvlayers/index.js';
 import { writeReport } from '../../report/index.js';
 import { seed as seedGenerator } from '../../tensor/index.js';
 import { CHECKPOINT_FILE, type Trainer, type TrainingResult, writeCheckpoint } from '../../train/index.js';
@@ -29,7 +29,7 @@ export async function trainDenoise(options: TrainDenoiseOptions): Promise<void> 
   const source = await patchSource(settings);
   seedGenerator(settings.seed);
   const { channels, depth, features } = settings;
-  const model = new DnCNNTV({ channels, depth, features });
+  const model = new DnCNNTV({ channels, depth, features, ...initialLambdas(settings.sigma / 255) });
   try {
     const result = await interruptible(
       async (signal) => {
