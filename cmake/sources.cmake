@@ -13,6 +13,8 @@ set(TG_ISA_SOURCES
   native/cpu/conv.cpp
   native/cpu/conv_direct.cpp
   native/cpu/conv_weights.cpp
+  native/cpu/conv_winograd.cpp
+  native/cpu/conv_winograd_weights.cpp
   native/cpu/tridiagonal.cpp
   native/cpu/random.cpp
   native/cpu/optimizer.cpp

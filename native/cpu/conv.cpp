@@ -12,6 +12,12 @@ struct TapList {
       : taps(count <= 64 ? few : static_cast<Tap *>(scratch(CONV_SCRATCH_TAPS, count * static_cast<int64_t>(sizeof(Tap))))) {}
 };
 
+template <class T> int correlate(const Correlation<T> &k) {
+  if constexpr (sizeof(T) == 4)
+    if (winograd_serves(k)) return correlate_winograd(k);
+  return correlate_direct(k);
+}
+
 template <class T> Correlation<T> forward_correlation(const tg_conv &p, const T *x, TapList &list) {
   for (int64_t a = 0; a < p.kh; ++a)
     for (int64_t b = 0; b < p.kw; ++b) list.taps[a * p.kw + b] = {a * p.dilation_h - p.pad_h, b * p.dilation_w - p.pad_w, a * p.kw + b};
@@ -23,6 +29,7 @@ template <class T> Correlation<T> forward_correlation(const tg_conv &p, const T 
   k.rows = p.out_h, k.columns = p.out_w, k.row_step = k.column_step = 1;
   k.w_in = p.kh * p.kw, k.w_out = k.in * k.w_in, k.w_group = k.out * k.w_out;
   k.taps = list.taps, k.tap_count = p.kh * p.kw;
+  k.residues = 1, k.tap_begin[1] = k.tap_count;
   return k;
 }
 
@@ -31,7 +38,7 @@ template <class T> int forward(const tg_conv &p, const T *x, const T *w, const T
   if (!list.taps) return fail("conv_forward: out of memory");
   Correlation<T> k = forward_correlation(p, x, list);
   k.w = w, k.y = y, k.bias = bias, k.relu = relu;
-  return correlate_direct(k);
+  return correlate(k);
 }
 
 // dx[I] collects w[a] dy[i] where i stride + a dilation - pad = I. For I = q stride + residue the taps with
@@ -47,18 +54,22 @@ template <class T> int data(const tg_conv &p, const T *dy, const T *w, T *dx) {
   k.row_step = p.stride_h, k.column_step = p.stride_w;
   k.w_out = p.kh * p.kw, k.w_in = k.out * k.w_out, k.w_group = k.in * k.w_in;
   k.taps = list.taps;
+  k.residues = p.stride_w == 2 ? 2 : 1;
   for (int64_t row = 0; row < p.stride_h; ++row)
-    for (int64_t column = 0; column < p.stride_w; ++column) {
+    for (int64_t column = 0; column < p.stride_w; column += k.residues) {
       k.tap_count = 0;
-      for (int64_t a = 0; a < p.kh; ++a)
-        for (int64_t b = 0; b < p.kw; ++b) {
-          const int64_t from_row = row + p.pad_h - a * p.dilation_h, from_column = column + p.pad_w - b * p.dilation_w;
-          if (from_row % p.stride_h == 0 && from_column % p.stride_w == 0)
-            list.taps[k.tap_count++] = {from_row / p.stride_h, from_column / p.stride_w, a * p.kw + b};
-        }
+      for (int r = 0; r < k.residues; ++r) {
+        for (int64_t a = 0; a < p.kh; ++a)
+          for (int64_t b = 0; b < p.kw; ++b) {
+            const int64_t from_row = row + p.pad_h - a * p.dilation_h, from_column = column + r + p.pad_w - b * p.dilation_w;
+            if (from_row % p.stride_h == 0 && from_column % p.stride_w == 0)
+              list.taps[k.tap_count++] = {from_row / p.stride_h, from_column / p.stride_w, a * p.kw + b};
+          }
+        k.tap_begin[r + 1] = k.tap_count;
+      }
       k.rows = ceil_div(p.h - row, p.stride_h), k.columns = ceil_div(p.w - column, p.stride_w);
       k.row_first = row, k.column_first = column;
-      if (const int status = correlate_direct(k); status != TG_OK) return status;
+      if (const int status = correlate(k); status != TG_OK) return status;
     }
   return TG_OK;
 }
@@ -66,7 +77,10 @@ template <class T> int data(const tg_conv &p, const T *dy, const T *w, T *dx) {
 template <class T> int weights(const tg_conv &p, const T *x, const T *dy, T *dw) {
   TapList list(p.kh * p.kw);
   if (!list.taps) return fail("conv_weights: out of memory");
-  return correlate_weights(forward_correlation(p, x, list), dy, dw);
+  const Correlation<T> k = forward_correlation(p, x, list);
+  if constexpr (sizeof(T) == 4)
+    if (winograd_weights_serves(k)) return correlate_winograd_weights(k, dy, dw);
+  return correlate_weights(k, dy, dw);
 }
 
 int conv_forward(int64_t dtype, const tg_conv *p, const void *x, const void *w, void *y) {

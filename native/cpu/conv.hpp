@@ -10,23 +10,26 @@ struct Tap {
   int64_t row, column, index;
 };
 
-// y[n, o, row_first + i*row_step, column_first + j*column_step] =
-//     sum_{c, taps} x[n, c, i*stride_h + tap.row, j*stride_w + tap.column] * w[o*w_out + c*w_in + tap.index],   i < rows, j < columns,
+// y[n, o, row_first + i*row_step, column_first + j*column_step + r] =
+//     sum_{c, taps of r} x[n, c, i*stride_h + tap.row, j*stride_w + tap.column] * w[o*w_out + c*w_in + tap.index],   i < rows, j < columns,
 // with zeros outside x. Channels count inside one group; group g adds g*in to c, g*out to o and g*w_group to the weights.
-// The forward convolution is one correlation; the data gradient of stride s is s*s of them, one per residue of the row and column.
+// The forward convolution is one correlation. The data gradient of stride s is s*s of them, one per residue of row and column; two
+// residues r of the column can go together, which writes whole rows.
 template <class T> struct Correlation {
   const T *x, *w;
   T *y;
   int64_t n, groups, in, out;     // batch, groups, channels per group
   int64_t h, width, y_h, y_width; // planes of x and y
   int64_t stride_h, stride_w;
-  int64_t rows, columns; // outputs
+  int64_t rows, columns; // outputs; columns of residue 0, residue 1 may have one less
   int64_t row_first, column_first, row_step, column_step;
   int64_t w_out, w_in, w_group;
   const Tap *taps;
   int64_t tap_count;
-  const T *bias = nullptr; // one per output channel, or NULL
-  bool relu = false;
+  int residues;         // 1, or 2 with column_step = 2
+  int64_t tap_begin[3]; // residue r has the taps [tap_begin[r], tap_begin[r + 1])
+  const T *bias;        // one per output channel, or NULL
+  bool relu;
 };
 
 // Register-blocked, on rows packed with their borders. Serves every correlation.
@@ -34,10 +37,18 @@ template <class T> int correlate_direct(const Correlation<T> &k);
 extern template int correlate_direct<float>(const Correlation<float> &);
 extern template int correlate_direct<double>(const Correlation<double> &);
 
+// Winograd's F(4x4, 3x3): 3x3 taps, stride 1, enough channels. winograd_serves says whether it applies and pays.
+bool winograd_serves(const Correlation<float> &k);
+int correlate_winograd(const Correlation<float> &k);
+
 // dw for the correlation k (its y and w are not read): the dot products of dy's planes with x's, tap by tap.
 template <class T> int correlate_weights(const Correlation<T> &k, const T *dy, T *dw);
 extern template int correlate_weights<float>(const Correlation<float> &, const float *, float *);
 extern template int correlate_weights<double>(const Correlation<double> &, const double *, double *);
+
+// The same by the transposed algorithm F(3x3, 4x4).
+bool winograd_weights_serves(const Correlation<float> &k);
+int correlate_winograd_weights(const Correlation<float> &k, const float *dy, float *dw);
 
 // Scratch slots of the convolutions (parallel.h): the caller's packed weights, and a task's own tiles.
 enum { CONV_SCRATCH_SHARED = 2, CONV_SCRATCH_TASK = 3, CONV_SCRATCH_TASK2 = 4, CONV_SCRATCH_PARTIAL = 5, CONV_SCRATCH_TAPS = 6 };

@@ -2,153 +2,92 @@
 // strided rows and columns sorted by residue, so that every tap reads unit-stride pixels at a fixed offset. The register tile is some
 // output channels by some vectors of pixels; it sums over all input channels and taps before anything is stored.
 #include "conv_pack.hpp"
+#include "conv_tile.hpp"
 
 namespace tautgrad::cpu::TG_ISA {
 namespace {
 
-constexpr int MOST_CHANNELS = VECTOR_REGISTERS == 32 ? 8 : 4; // output channels of the largest register tile
-constexpr int MOST_VECTORS = 8;
-
-// Vectors of pixels beside `channels` output channels: as many as the register file holds with their operands.
-constexpr int vectors_beside(int channels) {
-  return channels == 8 ? 3 : channels == 4 ? (VECTOR_REGISTERS == 32 ? 6 : 3) : channels == 2 ? 4 : 6;
+// packed[residue][g][tile][c][t][o of the tile]
+template <class T> void pack_weights(const Correlation<T> &k, T *packed) {
+  for (int residue = 0; residue < k.residues; ++residue)
+    for (int64_t g = 0; g < k.groups; ++g)
+      for (int64_t o = 0; o < k.out;) {
+        const int channels = tile_channels(k.out - o);
+        for (int64_t c = 0; c < k.in; ++c)
+          for (int64_t t = k.tap_begin[residue]; t < k.tap_begin[residue + 1]; ++t)
+            for (int i = 0; i < channels; ++i) *packed++ = k.w[g * k.w_group + (o + i) * k.w_out + c * k.w_in + k.taps[t].index];
+        o += channels;
+      }
 }
 
-template <class T, int O, int V>
-void tile(const T *x, const int64_t *offsets, int64_t taps, int64_t in, int64_t channel_stride, const T *w, const T *bias, bool relu,
-          T *out, int64_t out_stride) {
-  constexpr int L = lanes<T>;
-  vec<T> acc[O][V];
-#pragma GCC unroll 8
-  for (int o = 0; o < O; ++o)
-#pragma GCC unroll 8
-    for (int v = 0; v < V; ++v) acc[o][v] = bias ? splat(bias[o]) : vec<T>{};
-  for (int64_t c = 0; c < in; ++c, x += channel_stride)
-    for (int64_t t = 0; t < taps; ++t, w += O) {
-      const T *p = x + offsets[t];
-      vec<T> pixels[V];
-#pragma GCC unroll 8
-      for (int v = 0; v < V; ++v) pixels[v] = load(p + v * L);
-#pragma GCC unroll 8
-      for (int o = 0; o < O; ++o)
-#pragma GCC unroll 8
-        for (int v = 0; v < V; ++v) acc[o][v] += w[o] * pixels[v];
+// What the tiles of one task share.
+template <class T> struct Task {
+  const Correlation<T> &k;
+  const Layout &l;
+  const int64_t *offsets; // of the taps, in the packed input
+  const T *x, *w, *bias;  // packed input; packed weights of all groups, bias of the group
+  T *y;                   // planes of the group
+  int64_t o_begin, o_end; // output channels
+  int64_t row0, rows;     // output rows
+  int64_t group;
+};
+
+// Copies a register tile (of each residue: they lie `residue_stride` apart) from a buffer to where its pixels belong.
+// Its first pixel is (row, column); after column pitch - 1 comes the next row, and columns beyond the image are dropped.
+template <class T>
+void scatter_tile(const Task<T> &task, const T *buffer, int64_t stride, int64_t residue_stride, int64_t o, int channels, int64_t row,
+                  int64_t column, int64_t count, int64_t pitch) {
+  const Correlation<T> &k = task.k;
+  for (int64_t done = 0; done < count && row < task.row0 + task.rows; done += pitch - column, column = 0, ++row) {
+    const int64_t left = k.columns - column, run = left < count - done ? left : count - done;
+    const int64_t paired = k.residues == 2 ? (k.y_width - k.column_first) / 2 - column : 0, pairs = paired < run ? paired : run;
+    for (int i = 0; i < channels; ++i) {
+      const T *source = buffer + i * stride + done;
+      T *target = task.y + ((o + i) * k.y_h + k.row_first + row * k.row_step) * k.y_width + k.column_first + column * k.column_step;
+      if (k.residues == 2) {
+        const T *other = source + residue_stride;
+        for (int64_t j = 0; j < pairs; ++j) target[2 * j] = source[j], target[2 * j + 1] = other[j];
+        if (pairs < run) target[2 * pairs] = source[pairs]; // an odd width ends with the first residue
+      } else if (k.column_step == 1) {
+        if (run > 0) memcpy(target, source, static_cast<size_t>(run) * sizeof(T));
+      } else {
+        for (int64_t j = 0; j < run; ++j) target[j * k.column_step] = source[j];
+      }
     }
-#pragma GCC unroll 8
-  for (int o = 0; o < O; ++o)
-#pragma GCC unroll 8
-    for (int v = 0; v < V; ++v) store(out + o * out_stride + v * L, relu ? (acc[o][v] < T(0) ? vec<T>{} : acc[o][v]) : acc[o][v]);
-}
-
-template <class T, int O, class... A> TG_INLINE void tile_of(int vectors, A... a) {
-  constexpr int most = vectors_beside(O);
-  switch (vectors) {
-  case 1:
-    return tile<T, O, 1>(a...);
-  case 2:
-    return tile<T, O, 2>(a...);
-  case 3:
-    return tile<T, O, 3>(a...);
-  case 4:
-    if constexpr (most >= 4) return tile<T, O, 4>(a...);
-    break;
-  case 5:
-    if constexpr (most >= 5) return tile<T, O, 5>(a...);
-    break;
-  case 6:
-    if constexpr (most >= 6) return tile<T, O, 6>(a...);
-    break;
   }
 }
 
-// Channels of the next register tile when `left` remain.
-int tile_channels(int64_t left) {
-  int channels = MOST_CHANNELS;
-  while (channels > left) channels /= 2;
-  return channels;
-}
-
-// packed[g][tile][c][t][o of the tile]
-template <class T> void pack_weights(const Correlation<T> &k, T *packed) {
-  for (int64_t g = 0; g < k.groups; ++g)
-    for (int64_t o = 0; o < k.out;) {
+// All register tiles over `pixels` pixels from (row, column) of the task's block on. Vectors of pixels are the outer loop: what they
+// read of the input then stays in L1 while the weights stream past.
+template <class T> void run_segment(const Task<T> &task, int64_t row, int64_t column, int64_t pixels) {
+  const Correlation<T> &k = task.k;
+  constexpr int L = lanes<T>;
+  constexpr int64_t largest = MOST_CHANNELS * 3 * L > 24 * L ? MOST_CHANNELS * 3 * L : 24 * L; // elements of a tile
+  alignas(64) T buffer[2 * largest];
+  const int64_t vectors = ceil_div(pixels, L), most = vectors_beside(tile_channels(k.out - task.o_begin));
+  for (int64_t v = 0; v < vectors;) {
+    const int64_t left = vectors - v;
+    const int count = static_cast<int>(ceil_div(left, ceil_div(left, most))); // even shares: 4 vectors, 3 at a time, go as 2 and 2
+    const int64_t at = column + v * L, wanted = pixels - v * L < count * L ? pixels - v * L : count * L;
+    const bool direct = !task.l.flat && k.column_step == 1 && wanted == count * L;
+    for (int64_t o = task.o_begin; o < task.o_end;) {
       const int channels = tile_channels(k.out - o);
-      for (int64_t c = 0; c < k.in; ++c)
-        for (int64_t t = 0; t < k.tap_count; ++t)
-          for (int i = 0; i < channels; ++i) *packed++ = k.w[g * k.w_group + (o + i) * k.w_out + c * k.w_in + k.taps[t].index];
+      T *out = direct ? task.y + (o * k.y_h + k.row_first + (task.row0 + row) * k.row_step) * k.y_width + k.column_first + at : buffer;
+      const int64_t stride = direct ? k.y_h * k.y_width : count * L;
+      for (int residue = 0; residue < k.residues; ++residue) {
+        const int64_t first_tap = k.tap_begin[residue], taps = k.tap_begin[residue + 1] - first_tap;
+        const T *w = task.w + k.groups * k.out * k.in * first_tap + (task.group * k.out + o) * k.in * taps;
+        multiply_tile<T>(channels, count, task.x + row * task.l.pitch + at, task.offsets + first_tap, taps, k.in, task.l.channel_stride, w,
+                         task.bias ? task.bias + o : nullptr, k.relu, out + residue * largest, stride);
+      }
+      if (!direct && task.l.flat)
+        scatter_tile(task, buffer, stride, largest, o, channels, task.row0 + row + at / task.l.pitch, at % task.l.pitch, wanted,
+                     task.l.pitch);
+      else if (!direct)
+        scatter_tile(task, buffer, stride, largest, o, channels, task.row0 + row, at, wanted, k.columns);
       o += channels;
     }
-}
-
-// Copies a register tile that lies in a buffer to where its pixels belong. Pixel f of a flat tile is row f / pitch, column f % pitch.
-template <class T>
-void scatter_tile(const Correlation<T> &k, const T *buffer, int64_t buffer_stride, int channels, int64_t row, int64_t column, int64_t count,
-                  int64_t pitch, int64_t rows_end, T *plane) {
-  int64_t done = 0;
-  while (done < count && row < rows_end) {
-    int64_t run = k.columns - column < count - done ? k.columns - column : count - done;
-    run = run > 0 ? run : 0;
-    for (int o = 0; o < channels; ++o) {
-      const T *source = buffer + o * buffer_stride + done;
-      T *target = plane + o * k.y_h * k.y_width + (k.row_first + row * k.row_step) * k.y_width + k.column_first + column * k.column_step;
-      if (k.column_step == 1)
-        memcpy(target, source, static_cast<size_t>(run) * sizeof(T));
-      else if (k.column_step == 2)
-        for (int64_t j = 0; j < run; ++j) target[2 * j] = source[j];
-      else
-        for (int64_t j = 0; j < run; ++j) target[j * k.column_step] = source[j];
-    }
-    done += pitch - column;
-    column = 0;
-    ++row;
-  }
-}
-
-// All register tiles over `vectors` vectors of pixels from (row, column) of the task's block on.
-template <class T>
-void run_segment(const Correlation<T> &k, const Layout &l, const int64_t *offsets, const T *packed_x, const T *packed_w, int64_t o_begin,
-                 int64_t o_end, const T *bias, int64_t row0, int64_t rows, int64_t row, int64_t column, int64_t pixels, T *y) {
-  constexpr int L = lanes<T>;
-  const int64_t vectors = ceil_div(pixels, L), span = vectors * L;
-  const bool direct = !l.flat && k.column_step == 1 && pixels == span;
-  const T *x = packed_x + row * l.pitch + column;
-  for (int64_t o = o_begin; o < o_end;) {
-    const int channels = tile_channels(k.out - o);
-    const T *w = packed_w + o * k.in * k.tap_count;
-    alignas(64) T buffer[MOST_CHANNELS * 3 * L > MOST_VECTORS * 4 * L ? MOST_CHANNELS * 3 * L : MOST_VECTORS * 4 * L];
-    T *plane = y + o * k.y_h * k.y_width;
-    const int most = vectors_beside(channels);
-    for (int64_t v = 0; v < vectors;) {
-      // Even shares: 4 vectors with at most 3 at a time go as 2 and 2.
-      const int64_t left = vectors - v, parts = ceil_div(left, most);
-      const int count = static_cast<int>(ceil_div(left, parts));
-      T *out = direct ? plane + (k.row_first + (row0 + row) * k.row_step) * k.y_width + k.column_first + column + v * L : buffer;
-      const int64_t out_stride = direct ? k.y_h * k.y_width : count * L;
-      const T *b = bias ? bias + o : nullptr;
-      switch (channels) {
-      case 8:
-        if constexpr (MOST_CHANNELS == 8)
-          tile_of<T, 8>(count, x + v * L, offsets, k.tap_count, k.in, l.channel_stride, w, b, k.relu, out, out_stride);
-        break;
-      case 4:
-        tile_of<T, 4>(count, x + v * L, offsets, k.tap_count, k.in, l.channel_stride, w, b, k.relu, out, out_stride);
-        break;
-      case 2:
-        tile_of<T, 2>(count, x + v * L, offsets, k.tap_count, k.in, l.channel_stride, w, b, k.relu, out, out_stride);
-        break;
-      default:
-        tile_of<T, 1>(count, x + v * L, offsets, k.tap_count, k.in, l.channel_stride, w, b, k.relu, out, out_stride);
-      }
-      if (!direct) {
-        const int64_t at = column + v * L, wanted = pixels - v * L < count * L ? pixels - v * L : count * L;
-        if (l.flat)
-          scatter_tile(k, buffer, out_stride, channels, row0 + row + at / l.pitch, at % l.pitch, wanted, l.pitch, row0 + rows, plane);
-        else
-          scatter_tile(k, buffer, out_stride, channels, row0 + row, at, wanted, k.columns, row0 + rows, plane);
-      }
-      v += count;
-    }
-    o += channels;
+    v += count;
   }
 }
 
@@ -186,7 +125,7 @@ template <class T> int correlate_direct(const Correlation<T> &k) {
   int64_t shares = ceil_div(8, k.n * k.groups * blocks);
   shares = shares > tiles / 4 ? (tiles / 4 > 0 ? tiles / 4 : 1) : shares;
   const int64_t tiles_per_share = ceil_div(tiles, shares);
-  const int64_t packed_elements = k.in * layout.channel_stride + (MOST_VECTORS + 1) * L;
+  const int64_t packed_elements = k.in * layout.channel_stride + 8 * L;
   int failed = 0;
   parallel_for(k.n * k.groups * blocks * shares, [&](int64_t task) {
     const int64_t share = task % shares, block = task / shares % blocks, g = task / (shares * blocks) % k.groups,
@@ -201,19 +140,17 @@ template <class T> int correlate_direct(const Correlation<T> &k) {
                   o_end = o_begin + tiles_per_share * MOST_CHANNELS < k.out ? o_begin + tiles_per_share * MOST_CHANNELS : k.out;
     if (k.tap_count > 0) pack_input(k, layout, k.x + (image * k.groups + g) * k.in * k.h * k.width, row0, packed_x);
     // Tiles read whole vectors; what lies behind the last channel only has to be there.
-    memset(packed_x + k.in * layout.channel_stride, 0, static_cast<size_t>((MOST_VECTORS + 1) * L) * sizeof(T));
-    const T *w = packed_w + g * k.in * k.out * k.tap_count, *bias = k.bias ? k.bias + g * k.out : nullptr;
-    T *y = k.y + (image * k.groups + g) * k.out * k.y_h * k.y_width;
+    memset(packed_x + k.in * layout.channel_stride, 0, static_cast<size_t>(8 * L) * sizeof(T));
+    const int64_t first_o = (image * k.groups + g) * k.out;
+    const Task<T> t{k,       layout, offsets, packed_x, packed_w, k.bias ? k.bias + g * k.out : nullptr, k.y + first_o * k.y_h * k.y_width,
+                    o_begin, o_end,  row0,    count,    g};
     const int64_t step = 6 * L;
     if (layout.flat) {
       const int64_t pixels = count * layout.pitch - layout.column_span;
-      for (int64_t f = 0; f < pixels; f += step)
-        run_segment(k, layout, offsets, packed_x, w, o_begin, o_end, bias, row0, count, 0, f, pixels - f < step ? pixels - f : step, y);
+      for (int64_t f = 0; f < pixels; f += step) run_segment(t, 0, f, pixels - f < step ? pixels - f : step);
     } else {
       for (int64_t i = 0; i < count; ++i)
-        for (int64_t j = 0; j < k.columns; j += step)
-          run_segment(k, layout, offsets, packed_x, w, o_begin, o_end, bias, row0, count, i, j, k.columns - j < step ? k.columns - j : step,
-                      y);
+        for (int64_t j = 0; j < k.columns; j += step) run_segment(t, i, j, k.columns - j < step ? k.columns - j : step);
     }
   });
   return failed ? fail("conv: out of memory for a tile of %lld elements", static_cast<long long>(packed_elements))

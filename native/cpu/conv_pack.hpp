@@ -33,20 +33,43 @@ template <class T> void pack_row(const T *row, int64_t width, int64_t first, int
   for (int64_t j = end; j < count; ++j) out[j] = 0;
 }
 
+// Both residues of stride 2 at once: even[j] and odd[j] = row[2 (first + j)] and the element after it.
+template <class T> void pack_row_pair(const T *row, int64_t width, int64_t first, int64_t count, T *even, T *odd) {
+  constexpr int64_t L = lanes<T>;
+  constexpr lane_numbers<T> n{};
+  const int64_t begin = first < 0 ? (-first < count ? -first : count) : 0, whole = width / 2 - first, end = whole < count ? whole : count;
+  int64_t j = begin;
+  for (; j + L <= end; j += L) {
+    const vec<T> a = load(row + 2 * (first + j)), b = load(row + 2 * (first + j) + L);
+    store(even + j, even_lanes(a, b, n));
+    store(odd + j, odd_lanes(a, b, n));
+  }
+  pack_row(row, width, first + j, 2, 0, count - j, even + j);
+  pack_row(row, width, first + j, 2, 1, count - j, odd + j);
+  for (j = 0; j < begin; ++j) even[j] = odd[j] = 0;
+}
+
 // Packs what the output rows [row, row + rows) of one image and group read.
 template <class T> void pack_input(const Correlation<T> &k, const Layout &l, const T *image, int64_t row, T *packed) {
-  for (int64_t c = 0; c < k.in; ++c) {
-    T *out = packed + c * l.channel_stride;
+  const bool pair = k.stride_w == 2 && l.column_residues == 2;
+  const int64_t plane = l.plane_rows * l.pitch;
+  for (int64_t c = 0; c < k.in; ++c)
     for (int64_t a = 0; a < l.row_residues; ++a)
-      for (int64_t b = 0; b < l.column_residues; ++b)
-        for (int64_t r = 0; r < l.plane_rows; ++r, out += l.pitch) {
-          const int64_t source = (row + r + l.first_row) * k.stride_h + a;
-          if (source < 0 || source >= k.h)
-            memset(out, 0, static_cast<size_t>(l.pitch) * sizeof(T));
-          else
-            pack_row(image + (c * k.h + source) * k.width, k.width, l.first_column, k.stride_w, b, l.pitch, out);
-        }
-  }
+      for (int64_t r = 0; r < l.plane_rows; ++r) {
+        T *out = packed + c * l.channel_stride + a * l.column_residues * plane + r * l.pitch;
+        const int64_t source = (row + r + l.first_row) * k.stride_h + a;
+        const bool inside = source >= 0 && source < k.h;
+        const T *line = image + (c * k.h + (inside ? source : 0)) * k.width;
+        if (inside && pair)
+          pack_row_pair(line, k.width, l.first_column, l.pitch, out, out + plane);
+        else
+          for (int64_t b = 0; b < l.column_residues; ++b) {
+            if (inside)
+              pack_row(line, k.width, l.first_column, k.stride_w, b, l.pitch, out + b * plane);
+            else
+              memset(out + b * plane, 0, static_cast<size_t>(l.pitch) * sizeof(T));
+          }
+      }
 }
 
 template <class T> Layout plan_layout(const Correlation<T> &k, int64_t rows, int64_t *offsets) {

@@ -76,7 +76,7 @@ template <class T> WeightsPlan<T> plan_weights(const Correlation<T> &k, int64_t 
   const Layout probe = plan_layout(k, 1, offsets);
   // A chunk long enough that the lanes are summed rarely, short enough that x and dy stay in L2.
   const int64_t row_bytes = (k.in * probe.row_residues * probe.column_residues + k.out) * probe.pitch * static_cast<int64_t>(sizeof(T));
-  int64_t rows = ceil_div(2048, probe.pitch), at_most = (512 << 10) / row_bytes;
+  int64_t rows = ceil_div(2048, probe.pitch), at_most = (1024 << 10) / row_bytes;
   rows = rows > at_most ? at_most : rows;
   rows = rows > k.rows ? k.rows : rows < 1 ? 1 : rows;
   p.blocks = ceil_div(k.rows, rows);

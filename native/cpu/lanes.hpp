@@ -4,7 +4,9 @@
 
 #include "isa.h"
 
-#if defined(__AVX2__)
+#if defined(__SSE2__)
+// GCC 12 takes the undefined pass-through operand of some intrinsics for an uninitialised variable.
+#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
 #include <immintrin.h>
 #endif
 
@@ -42,26 +44,30 @@ template <> struct LaneMasks<float> : LaneTypes<float> {
   static TG_INLINE M less(V a, V b) { return _mm512_cmp_ps_mask(a, b, _CMP_LT_OQ); }
   static TG_INLINE M not_less(V a, V b) { return _mm512_cmp_ps_mask(a, b, _CMP_NLT_UQ); }
   static TG_INLINE M equal(V a, V b) { return _mm512_cmp_ps_mask(a, b, _CMP_EQ_OQ); }
+  static TG_INLINE M not_less_where(M m, V a, V b) { return _mm512_mask_cmp_ps_mask(m, a, b, _CMP_NLT_UQ); }
   static TG_INLINE V select(M m, V a, V b) { return _mm512_mask_blend_ps(m, b, a); }
   static TG_INLINE V max(V a, V b) { return _mm512_max_ps(a, b); }
   static TG_INLINE V min(V a, V b) { return _mm512_min_ps(a, b); }
+  static TG_INLINE M both(M a, M b) { return _kand_mask16(a, b); } // as intrinsics, or GCC moves masks to and from general registers
+  static TG_INLINE M either(M a, M b) { return _kor_mask16(a, b); }
+  static TG_INLINE M without(M a, M b) { return _kandn_mask16(b, a); }
   static TG_INLINE unsigned bits(M m) { return m; }
   static TG_INLINE M all() { return 0xffff; }
   static TG_INLINE M none() { return 0; }
-  // To one unit in the last place; several times the rate of a division.
-  static TG_INLINE V reciprocal(V v) {
-    const V r = _mm512_rcp14_ps(v);
-    return _mm512_fmadd_ps(_mm512_fnmadd_ps(v, r, splat(1)), r, r);
-  }
+  static TG_INLINE V reciprocal(V v) { return 1 / v; } // no slower than an estimate and Newton's step, whose port is the busy one
 };
 template <> struct LaneMasks<double> : LaneTypes<double> {
   typedef __mmask8 M;
   static TG_INLINE M less(V a, V b) { return _mm512_cmp_pd_mask(a, b, _CMP_LT_OQ); }
   static TG_INLINE M not_less(V a, V b) { return _mm512_cmp_pd_mask(a, b, _CMP_NLT_UQ); }
   static TG_INLINE M equal(V a, V b) { return _mm512_cmp_pd_mask(a, b, _CMP_EQ_OQ); }
+  static TG_INLINE M not_less_where(M m, V a, V b) { return _mm512_mask_cmp_pd_mask(m, a, b, _CMP_NLT_UQ); }
   static TG_INLINE V select(M m, V a, V b) { return _mm512_mask_blend_pd(m, b, a); }
   static TG_INLINE V max(V a, V b) { return _mm512_max_pd(a, b); }
   static TG_INLINE V min(V a, V b) { return _mm512_min_pd(a, b); }
+  static TG_INLINE M both(M a, M b) { return _kand_mask8(a, b); } // as intrinsics, or GCC moves masks to and from general registers
+  static TG_INLINE M either(M a, M b) { return _kor_mask8(a, b); }
+  static TG_INLINE M without(M a, M b) { return _kandn_mask8(b, a); }
   static TG_INLINE unsigned bits(M m) { return m; }
   static TG_INLINE M all() { return 0xff; }
   static TG_INLINE M none() { return 0; }
@@ -98,14 +104,56 @@ template <class T> struct LaneMasks : LaneTypes<T> {
   }
 #else
   static TG_INLINE V select(M m, V a, V b) { return V((m & M(a)) | (~m & M(b))); }
+#if defined(__SSE2__)
+  static TG_INLINE unsigned bits(M m) {
+    if constexpr (sizeof(T) == 4)
+      return unsigned(_mm_movemask_ps(__m128(m)));
+    else
+      return unsigned(_mm_movemask_pd(__m128d(m)));
+  }
+#else
   static TG_INLINE unsigned bits(M m) {
     unsigned b = 0;
     for (int i = 0; i < LaneTypes<T>::width; ++i) b |= unsigned(m[i] & 1) << i;
     return b;
   }
 #endif
+#endif
+  static TG_INLINE M not_less_where(M m, V a, V b) { return m & not_less(a, b); }
+  static TG_INLINE M both(M a, M b) { return a & b; }
+  static TG_INLINE M either(M a, M b) { return a | b; }
+  static TG_INLINE M without(M a, M b) { return a & ~b; }
+  // max(a, b) = a > b ? a : b, hence b when either is NaN, as x86 has it.
+#if defined(__AVX2__)
+  static TG_INLINE V max(V a, V b) {
+    if constexpr (sizeof(T) == 4)
+      return V(_mm256_max_ps(__m256(a), __m256(b)));
+    else
+      return V(_mm256_max_pd(__m256d(a), __m256d(b)));
+  }
+  static TG_INLINE V min(V a, V b) {
+    if constexpr (sizeof(T) == 4)
+      return V(_mm256_min_ps(__m256(a), __m256(b)));
+    else
+      return V(_mm256_min_pd(__m256d(a), __m256d(b)));
+  }
+#elif defined(__SSE2__)
+  static TG_INLINE V max(V a, V b) {
+    if constexpr (sizeof(T) == 4)
+      return V(_mm_max_ps(__m128(a), __m128(b)));
+    else
+      return V(_mm_max_pd(__m128d(a), __m128d(b)));
+  }
+  static TG_INLINE V min(V a, V b) {
+    if constexpr (sizeof(T) == 4)
+      return V(_mm_min_ps(__m128(a), __m128(b)));
+    else
+      return V(_mm_min_pd(__m128d(a), __m128d(b)));
+  }
+#else
   static TG_INLINE V max(V a, V b) { return select(M(a > b), a, b); }
   static TG_INLINE V min(V a, V b) { return select(M(a < b), a, b); }
+#endif
   static TG_INLINE M all() { return ~M{}; }
   static TG_INLINE M none() { return M{}; }
   static TG_INLINE V reciprocal(V v) { return T(1) / v; }
@@ -127,7 +175,9 @@ template <> struct Lanes<float> : LaneMasks<float> {
   }
 #if defined(__AVX512F__)
   static TG_INLINE Pos select_positions(M m, Pos a, Pos b) { return Pos(_mm512_mask_blend_epi32(m, __m512i(b), __m512i(a))); }
+  static TG_INLINE M position_less(Pos a, Pos b) { return _mm512_cmplt_epi32_mask(__m512i(a), __m512i(b)); }
 #else
+  static TG_INLINE M position_less(Pos a, Pos b) { return M(a < b); }
   static TG_INLINE Pos select_positions(M m, Pos a, Pos b) { return Pos(select(m, V(a), V(b))); }
 #endif
 };
@@ -147,6 +197,7 @@ template <> struct Lanes<double> : LaneMasks<double> {
     return __builtin_convertvector(i, V);
   }
   static TG_INLINE Pos select_positions(M m, Pos a, Pos b) { return select(m, a, b); }
+  static TG_INLINE M position_less(Pos a, Pos b) { return less(a, b); }
 };
 
 // ---- four samples of every lane: transposes between lane-major and sample-major order ----

@@ -19,18 +19,18 @@
 namespace tautgrad::cpu::TG_ISA {
 namespace {
 
-// Lines staged as rows of a tile: line i has its samples at samples[i * stride + LINE_MARGIN ...], followed by at least 3 readable values, and
-// its lambda in front of them. Weighted lines have a second array of the same layout: the width of the edge that follows each sample, 0 at the
-// last. Where a segment ends, out receives its value; elsewhere out is left as it is.
-enum { LINE_MARGIN = 4 };
-
+// Lines as rows of a tile: line i has its samples at samples[i * stride ...]; at least 3 readable values follow the last line. Weighted lines
+// have a second array of the same layout: the width of the edge that follows each sample, 0 at the last. Where a segment ends, out receives
+// its value; elsewhere out is left as it is.
 template <class T> struct LineTile {
   int32_t lines, n, stride;
   const T *samples;
-  const T *widths; // or null
-  T *out;
-  T step_budget;        // steps (of up to four samples) that a line may take; what takes longer is left for a linear-time solver
-  int32_t *unfinished;  // those lines
+  const T *widths;  // or null; with them, samples and widths are preceded by four zeros
+  const T *lambdas; // one per line
+  bool uniform;     // they are all equal
+  T *out;           // laid out as samples; without AVX-512, out[-1] is written to
+  T step_budget;    // steps (of up to four samples) that a line may take; what takes longer is left for a linear-time solver
+  int32_t *unfinished; // those lines
   int32_t unfinished_count;
 };
 
@@ -55,8 +55,8 @@ template <class T> struct EventLog {
     count += __builtin_popcount(ended);
     if (count >= CAPACITY) flush(out);
 #else
-    // Lanes that did not end write where nobody looks (index 0 lies in the margin of line 0).
-    L::store_positions(at, L::select_positions(ended, end, L::positions(0)));
+    // Lanes that did not end write where nobody looks.
+    L::store_positions(at, L::select_positions(ended, end, L::positions(-1)));
     L::store(value, v);
     for (int lane = 0; lane < L::width; ++lane) out[at[lane]] = value[lane];
 #endif
@@ -77,158 +77,155 @@ template <class T, bool Weighted> class LaneGroup {
 public:
   // Lane i of the group walks through lines first + i, first + i + lines_apart, ...
   TG_INLINE void begin(const LineTile<T> &tile, int32_t first, int32_t lines_apart) {
-    int32_t at[L::width];
+    int32_t line[L::width];
     T lambdas[L::width];
-    const V infinity = L::splat(T(__builtin_inf()));
-    T present[L::width];
     for (int i = 0; i < L::width; ++i) {
-      const bool has = first + i < tile.lines;
-      present[i] = has ? 1 : 0;
-      at[i] = has ? (first + i) * tile.stride + LINE_MARGIN : LINE_MARGIN;
-      lambdas[i] = tile.samples[at[i] - 1];
+      line[i] = first + i;
+      lambdas[i] = tile.lambdas[first + i < tile.lines ? first + i : 0];
     }
-    const M alive = L::equal(L::load(present), L::splat(1));
-    alive_ = alive;
-    advance_ = L::select_positions(alive, L::positions(4), L::positions(0));
-    fresh_ = L::all();
-    up_ = down_ = L::none();
-    begin_ = pos_ = L::load_positions(at);
+    const V infinity = L::splat(T(__builtin_inf()));
+    sum_ = carry_ = base_ = length_ = min_length_ = max_length_ = min_width_ = max_width_ = begun_ = L::splat(0);
+    vmin_ = floor_ = -infinity;
+    vmax_ = ceiling_ = infinity;
     lambda_ = L::load(lambdas);
-    sum_ = carry_ = base_ = length_ = min_length_ = max_length_ = previous_ = steps_ = L::splat(0);
-    min_width_ = max_width_ = L::splat(0);
-    vmin_ = -infinity;
-    vmax_ = infinity;
     rest_ = L::splat(T(tile.n));
-    jump_ = lines_apart * tile.stride;
-    limit_ = tile.lines * tile.stride;
+    line_ = L::load_positions(line);
+    pos_ = line_ * L::positions(tile.stride);
+    advance_ = L::positions(4);
+    alive_ = fresh_ = L::all();
+    park(L::without(L::all(), L::position_less(line_, L::positions(tile.lines))));
+    steps_ = 0;
+    lines_apart_ = lines_apart;
   }
 
   TG_INLINE bool running() const { return L::bits(alive_) != 0; }
 
-  TG_INLINE void step(LineTile<T> &tile, EventLog<T> &log, bool uniform_lambda) {
+  TG_INLINE void step(LineTile<T> &tile, EventLog<T> &log) {
     int32_t at[L::width];
     L::store_positions(at, pos_);
+    asm volatile("" : "+m"(at)); // through memory: GCC would take the lanes apart one by one
     const Quad<T> x = load_quad(tile.samples, at);
     Quad<T> w;
     if constexpr (Weighted) w = load_quad(tile.widths, at);
 
-    const V zero = L::splat(0), one = L::splat(1);
+    const V zero = L::splat(0);
     base_ = L::select(fresh_, x.v[0], base_);
-    M active = alive_, went_down = L::none(), went_up = L::none();
-    V partial = carry_, length = length_;
+    // All four samples as if the segment went on; up to a lane's first end that is what happens. The bounds' chains then wait for no
+    // comparison, and a lane takes over what was found before it ended.
+    M active = L::all(), went_up = L::none();
+    V partial = carry_, vmin = vmin_, vmax = vmax_;
     for (int t = 0; t < 4; ++t) {
       partial += x.v[t] - base_;
-      length += one;
-      const V r = L::reciprocal(length);
+      const V length = length_ + L::splat(T(t + 1)), r = L::reciprocal(length);
       const M last = L::equal(length, rest_);
       V width;
       if constexpr (Weighted)
         width = w.v[t];
       else
         width = L::select(last, zero, lambda_);
-      const V mean = (sum_ + partial) * r, spread = width * r;
-      const V lo = mean - spread, hi = mean + spread;
-      const M down = active & L::less(hi, vmin_), up = active & L::less(vmax_, lo);
-      active = M(active & ~(down | up));
-      const M touch_min = active & L::not_less(lo, vmin_), touch_max = active & L::not_less(vmax_, hi);
-      vmin_ = L::select(touch_min, lo, vmin_);
+      const V spread = width * r, lo = (sum_ + partial) * r - spread, hi = (sum_ + partial) * r + spread;
+      const M down = L::less(hi, vmin), up = L::less(vmax, lo);
+      went_up = L::either(went_up, L::both(up, active));
+      active = L::without(active, L::either(down, up));
+      const M touch_min = L::not_less_where(active, lo, vmin), touch_max = L::not_less_where(active, vmax, hi);
+      vmin = L::max(vmin, lo);
+      vmax = L::min(vmax, hi);
+      vmin_ = L::select(active, vmin, vmin_);
+      vmax_ = L::select(active, vmax, vmax_);
       min_length_ = L::select(touch_min, length, min_length_);
-      vmax_ = L::select(touch_max, hi, vmax_);
       max_length_ = L::select(touch_max, length, max_length_);
       if constexpr (Weighted) {
         min_width_ = L::select(touch_min, width, min_width_);
         max_width_ = L::select(touch_max, width, max_width_);
       }
-      went_down = M(went_down | down | (active & last));
-      went_up = M(went_up | up);
-      active = M(active & ~last);
+      active = L::without(active, last); // the last sample's segment ends like one that goes down
     }
 
     // Lanes still in their segment carry its sum on; the others emit it and restart behind it.
-    const M ended = M(alive_ & ~active);
-    const V total = sum_ + partial;
+    const M ended = L::without(L::all(), active), went_down = L::without(ended, went_up);
+    const V total = sum_ + partial, infinity = L::splat(T(__builtin_inf()));
     const V ended_length = L::select(went_up, max_length_, min_length_);
-    V value = base_ + L::select(went_up, vmax_, vmin_);
-    // In a tie, rounding must not turn the jump against its direction: equal values join the segments.
-    value = L::select(M(down_ & L::less(previous_, value)), previous_, value);
-    value = L::select(M(up_ & L::less(value, previous_)), previous_, value);
-    previous_ = L::select(ended, value, previous_);
-    const Pos next = pos_ + L::to_positions(ended_length - length_);
+    // In a tie, rounding must not turn a jump against its direction: equal values join the segments.
+    const V value = L::min(ceiling_, L::max(floor_, base_ + L::select(went_up, vmax_, vmin_)));
+    ceiling_ = L::select(went_up, infinity, L::select(went_down, value, ceiling_));
+    floor_ = L::select(went_down, -infinity, L::select(went_up, value, floor_));
+    const Pos next = pos_ + L::to_positions(ended_length - length_); // pos_ is length_ samples into the segment
     log.append(ended, next - L::positions(1), value, tile.out);
 
-    const V rest = L::select(ended, rest_ - ended_length, rest_);
-    const M done = ended & L::equal(rest, zero);
+    rest_ = L::select(ended, rest_ - ended_length, rest_);
     V pull;
     if constexpr (Weighted)
       pull = L::select(went_up, -max_width_, min_width_);
     else
       pull = L::select(went_up, -lambda_, lambda_);
-    pull = L::select(done, zero, pull);
     carry_ = L::select(ended, zero, partial - (total - sum_));
     sum_ = L::select(ended, pull, total);
-    length_ = L::select(ended, zero, length);
+    length_ = L::select(ended, zero, length_ + L::splat(4));
     pos_ = L::select_positions(ended, next, pos_ + advance_);
-    vmin_ = L::select(ended, L::splat(T(-__builtin_inf())), vmin_);
-    vmax_ = L::select(ended, L::splat(T(__builtin_inf())), vmax_);
-    rest_ = rest;
+    vmin_ = L::select(ended, -infinity, vmin_);
+    vmax_ = L::select(ended, infinity, vmax_);
     fresh_ = ended;
-    down_ = M((down_ & ~ended) | (went_down & ended));
-    up_ = M((up_ & ~ended) | (went_up & ended));
-    steps_ += one;
-    if (L::bits(done)) next_line(tile, done, uniform_lambda);
+    ++steps_;
+    const M done = L::both(ended, L::equal(rest_, zero));
+    if (L::bits(done)) next_line(tile, done);
   }
 
   // Called now and then: lanes whose line has used up its steps leave it. A line that exceeded them on its last steps is left as well, so
   // that the choice depends on the line alone.
-  TG_INLINE void check_budget(LineTile<T> &tile, bool uniform_lambda) {
-    const M over = alive_ & L::less(L::splat(tile.step_budget), steps_);
+  TG_INLINE void check_budget(LineTile<T> &tile) {
+    const M over = L::both(alive_, L::less(L::splat(tile.step_budget), L::splat(T(steps_)) - begun_));
     if (!L::bits(over)) return;
-    fresh_ = M(fresh_ | over);
-    sum_ = L::select(over, L::splat(0), sum_);
+    fresh_ = L::either(fresh_, over);
     carry_ = L::select(over, L::splat(0), carry_);
     length_ = L::select(over, L::splat(0), length_);
     vmin_ = L::select(over, L::splat(T(-__builtin_inf())), vmin_);
     vmax_ = L::select(over, L::splat(T(__builtin_inf())), vmax_);
-    next_line(tile, over, uniform_lambda);
+    next_line(tile, over);
   }
 
 private:
-  __attribute__((noinline)) void next_line(LineTile<T> &tile, M done, bool uniform_lambda) {
-    int32_t at[L::width];
-    const unsigned over = L::bits(M(done & L::less(L::splat(tile.step_budget), steps_)));
+  TG_INLINE void next_line(LineTile<T> &tile, M done) {
+    const unsigned over = L::bits(L::both(done, L::less(L::splat(tile.step_budget), L::splat(T(steps_)) - begun_)));
+    int32_t line[L::width];
     if (over) {
-      L::store_positions(at, begin_);
+      L::store_positions(line, line_);
       for (int lane = 0; lane < L::width; ++lane)
-        if (over >> lane & 1) tile.unfinished[tile.unfinished_count++] = (at[lane] - LINE_MARGIN) / tile.stride;
+        if (over >> lane & 1) tile.unfinished[tile.unfinished_count++] = line[lane];
     }
-    begin_ = L::select_positions(done, begin_ + L::positions(jump_), begin_);
-    L::store_positions(at, begin_);
-    T inside[L::width];
-    for (int lane = 0; lane < L::width; ++lane) inside[lane] = at[lane] < limit_;
-    const M gone = done & L::equal(L::load(inside), L::splat(0));
-    alive_ = M(alive_ & ~gone);
-    advance_ = L::select_positions(gone, L::positions(0), advance_); // lanes without a line stand still
-    begin_ = L::select_positions(gone, L::positions(LINE_MARGIN), begin_);
-    pos_ = L::select_positions(done, begin_, pos_);
-    rest_ = L::select(done, L::splat(T(tile.n)), rest_);
-    steps_ = L::select(done, L::splat(0), steps_);
-    down_ = M(down_ & ~done);
-    up_ = M(up_ & ~done);
-    if (uniform_lambda) return;
+    line_ = L::select_positions(done, line_ + L::positions(lines_apart_), line_);
+    pos_ = L::select_positions(done, line_ * L::positions(tile.stride), pos_);
+    const M gone = L::without(done, L::position_less(line_, L::positions(tile.lines)));
+    if (L::bits(gone)) park(gone);
+    rest_ = L::select(L::both(done, alive_), L::splat(T(tile.n)), rest_);
+    begun_ = L::select(done, L::splat(T(steps_)), begun_);
+    sum_ = L::select(done, L::splat(0), sum_);
+    ceiling_ = L::select(done, L::splat(T(__builtin_inf())), ceiling_);
+    floor_ = L::select(done, L::splat(T(-__builtin_inf())), floor_);
+    if (tile.uniform) return;
     T lambdas[L::width];
-    L::store_positions(at, begin_);
-    for (int lane = 0; lane < L::width; ++lane) lambdas[lane] = tile.samples[at[lane] - 1];
-    lambda_ = L::select(done, L::load(lambdas), lambda_);
+    L::store_positions(line, line_);
+    for (int lane = 0; lane < L::width; ++lane) lambdas[lane] = tile.lambdas[line[lane] < tile.lines ? line[lane] : 0];
+    lambda_ = L::select(L::both(done, alive_), L::load(lambdas), lambda_);
   }
 
-  V sum_, carry_, base_, vmin_, vmax_, length_, min_length_, max_length_, lambda_, min_width_, max_width_, rest_, previous_, steps_;
-  Pos pos_, begin_, advance_;
-  M alive_, fresh_, down_, up_;
-  int32_t jump_, limit_;
+  // Lanes without a line stand still in a segment that never ends: of infinite width at the tile's begin, or (weighted) on the zeros
+  // before it.
+  TG_INLINE void park(M gone) {
+    alive_ = L::without(alive_, gone);
+    pos_ = L::select_positions(gone, L::positions(Weighted ? -4 : 0), pos_);
+    advance_ = L::select_positions(gone, L::positions(0), advance_);
+    rest_ = L::select(gone, L::splat(T(__builtin_inf())), rest_);
+    lambda_ = L::select(gone, L::splat(T(__builtin_inf())), lambda_);
+  }
+
+  V sum_, carry_, base_, vmin_, vmax_, length_, min_length_, max_length_, lambda_, min_width_, max_width_, rest_, ceiling_, floor_, begun_;
+  Pos pos_, line_, advance_;
+  M alive_, fresh_;
+  int32_t lines_apart_, steps_;
 };
 
 // Two groups in turn: one's chain of comparisons hides behind the other's.
-template <class T, bool Weighted> void walk_lines(LineTile<T> &tile, bool uniform_lambda) {
+template <class T, bool Weighted> void walk_lines(LineTile<T> &tile) {
   using L = Lanes<T>;
   EventLog<T> log;
   LaneGroup<T, Weighted> a, b;
@@ -237,12 +234,12 @@ template <class T, bool Weighted> void walk_lines(LineTile<T> &tile, bool unifor
   b.begin(tile, L::width, 2 * L::width);
   while (a.running() || b.running()) {
     for (int i = 0; i < 32; ++i) {
-      a.step(tile, log, uniform_lambda);
-      b.step(tile, log, uniform_lambda);
+      a.step(tile, log);
+      b.step(tile, log);
       if (!a.running() && !b.running()) break;
     }
-    a.check_budget(tile, uniform_lambda);
-    b.check_budget(tile, uniform_lambda);
+    a.check_budget(tile);
+    b.check_budget(tile);
   }
 #if defined(__AVX512F__)
   log.flush(tile.out);

@@ -40,12 +40,16 @@ template <class T> struct LinePlan {
   enum { TILE_SAMPLES = 32768, STEPS_PER_SAMPLE = 6 };
   int64_t n, inner, lines, per_tile, tiles;
   int32_t stride;
+  bool direct;
   explicit LinePlan(const tg_lines &g) : n(g.n), inner(g.inner), lines(g.outer * g.inner) {
     const int64_t lanes = 2 * Lanes<T>::width;
     per_tile = TILE_SAMPLES / (n > 0 ? n : 1) / lanes * lanes;
     if (per_tile < lanes) per_tile = lanes;
     tiles = n > 0 ? (lines + per_tile - 1) / per_tile : 0;
-    stride = tile_stride<T>(n, LINE_MARGIN);
+    stride = tile_stride<T>(n);
+    // Rows are walked where they lie, unless lines far apart by a multiple of 1 KB would crowd into a few cache sets. Without AVX-512 the
+    // walk needs a value in front of its output.
+    direct = inner == 1 && REGISTER_BYTES == 64 && n * int64_t(sizeof(T)) % 1024 != 0;
   }
   int64_t offset(int64_t line) const { return line / inner * n * inner + line % inner; }
   int64_t edge_offset(int64_t line) const { return line / inner * (n - 1) * inner + line % inner; }
@@ -58,30 +62,43 @@ public:
 
   bool solve_tile(int64_t tile_index) const {
     const int64_t first = tile_index * p_.per_tile, rest = p_.lines - first, count = rest < p_.per_tile ? rest : p_.per_tile;
-    const int64_t size = count * p_.stride + 64;
-    const int64_t bytes = ((weights_ ? 3 : 2) * size + 16) * int64_t(sizeof(T)) + count * int64_t(sizeof(int32_t));
-    T *memory = static_cast<T *>(scratch(SCRATCH_TILE, bytes));
+    const bool direct = !weights_ && p_.direct && (first + count) * p_.n + Lanes<T>::width <= p_.lines * p_.n;
+    const int64_t size = direct ? 0 : count * p_.stride + 64, arrays = weights_ ? 3 : 2;
+    T *memory = static_cast<T *>(scratch(SCRATCH_TILE, (arrays * size + count) * int64_t(sizeof(T)) + count * int64_t(sizeof(int32_t))));
     if (!memory) return false;
-    T *samples = memory, *out = samples + size, *widths = weights_ ? out + size : nullptr;
-    int32_t *unfinished = reinterpret_cast<int32_t *>(memory + (weights_ ? 3 : 2) * size + 16);
+    T *samples = memory + 16, *out = samples + size, *widths = weights_ ? out + size : nullptr; // 16: see LineTile
+    T *lambdas = memory + arrays * size;
+    int32_t *unfinished = reinterpret_cast<int32_t *>(lambdas + count);
 
-    const bool uniform = stage(first, count, samples, widths);
-    mark_unset(out, size);
-    LineTile<T> tile{int32_t(count), int32_t(p_.n), p_.stride,  samples, widths, out, T(p_.STEPS_PER_SAMPLE * p_.n + 64),
+    bool uniform = true;
+    for (int64_t i = 0; i < count; ++i) {
+      lambdas[i] = lambda_[(first + i) * lambda_stride_];
+      uniform = uniform && lambdas[i] == lambdas[0];
+    }
+    LineTile<T> tile{int32_t(count), int32_t(p_.n), p_.stride, samples, widths, lambdas, uniform, out, T(p_.STEPS_PER_SAMPLE * p_.n + 64),
                      unfinished,     0};
+    if (direct) {
+      tile.stride = int32_t(p_.n);
+      tile.samples = x_ + first * p_.n;
+      tile.out = y_ + first * p_.n;
+      mark_unset(tile.out, count * p_.n);
+    } else {
+      stage(first, count, samples, widths, lambdas);
+      mark_unset(out, count * p_.stride);
+    }
     if (weights_)
-      walk_lines<T, true>(tile, uniform);
+      walk_lines<T, true>(tile);
     else
-      walk_lines<T, false>(tile, uniform);
+      walk_lines<T, false>(tile);
     each_run(first, count, [&](int64_t line, int64_t at, int64_t lines) {
-      const T *from = out + at * p_.stride + LINE_MARGIN;
-      if (p_.inner > 1) return fill_columns(p_.n, p_.inner, lines, from, p_.stride, y_ + p_.offset(line));
-      for (int64_t i = 0; i < lines; ++i) fill_row(p_.n, from + i * p_.stride, y_ + (line + i) * p_.n);
+      const T *from = tile.out + at * tile.stride;
+      if (p_.inner > 1) return fill_columns(p_.n, p_.inner, lines, from, tile.stride, y_ + p_.offset(line));
+      for (int64_t i = 0; i < lines; ++i) fill_row(p_.n, from + i * tile.stride, y_ + (line + i) * p_.n);
     });
     for (int32_t i = 0; i < tile.unfinished_count; ++i) {
       const int64_t line = first + unfinished[i], at = p_.offset(line);
       const T *w = weights_ ? weights_ + p_.edge_offset(line) : nullptr;
-      if (!prox_line(p_.n, x_ + at, double(lambda_[line * lambda_stride_]), w, y_ + at, p_.inner)) return false;
+      if (!prox_line(p_.n, x_ + at, double(lambdas[unfinished[i]]), w, y_ + at, p_.inner)) return false;
     }
     return true;
   }
@@ -97,41 +114,35 @@ private:
     }
   }
 
-  // Returns whether all lines have one lambda.
-  bool stage(int64_t first, int64_t count, T *samples, T *widths) const {
-    const int64_t n = p_.n, stride = p_.stride;
-    bool uniform = true;
-    const T common = lambda_[first * lambda_stride_];
+  void stage(int64_t first, int64_t count, T *samples, T *widths, const T *lambdas) const {
+    for (int i = 1; i <= 4; ++i) {
+      samples[-i] = 0;
+      if (widths) widths[-i] = 0;
+    }
     each_run(first, count, [&](int64_t line, int64_t at, int64_t lines) {
-      T *to = samples + at * stride + LINE_MARGIN;
-      const T *from = x_ + p_.offset(line);
-      if (p_.inner > 1)
-        stage_columns(n, p_.inner, lines, from, to, p_.stride);
-      else
-        for (int64_t i = 0; i < lines; ++i) __builtin_memcpy(to + i * stride, from + i * n, size_t(n) * sizeof(T));
-      for (int64_t i = 0; i < lines; ++i) {
-        const T lambda = lambda_[(line + i) * lambda_stride_];
-        uniform = uniform && lambda == common;
-        to[i * stride - 1] = lambda;
-        for (int t = 0; t < 4; ++t) to[i * stride + n + t] = 0;
-      }
-      if (widths) stage_widths(line, lines, widths + at * stride + LINE_MARGIN);
+      stage_lines(p_.n, line, lines, x_ + p_.offset(line), p_.lines * p_.n, samples + at * p_.stride);
+      if (widths) stage_widths(line, lines, lambdas + at, widths + at * p_.stride);
     });
-    return uniform;
+  }
+
+  // `lines` lines of n values from `from`, the place of `line` in a tensor of `total` values. What follows a line in the tile is never used.
+  void stage_lines(int64_t n, int64_t line, int64_t lines, const T *from, int64_t total, T *to) const {
+    if (p_.inner > 1) return stage_columns(n, p_.inner, lines, from, to, p_.stride);
+    for (int64_t i = 0; i < lines; ++i) {
+      if ((line + i + 1) * n + Lanes<T>::width <= total) // whole vectors do not read beyond the tensor
+        copy_padded(n, from + i * n, to + i * p_.stride);
+      else
+        __builtin_memcpy(to + i * p_.stride, from + i * n, size_t(n) * sizeof(T));
+    }
   }
 
   // lambda * weight of the edge that follows each sample; 0 after the last.
-  void stage_widths(int64_t line, int64_t lines, T *to) const {
-    const int64_t n = p_.n, stride = p_.stride;
-    const T *from = weights_ + p_.edge_offset(line);
-    if (p_.inner > 1)
-      stage_columns(n - 1, p_.inner, lines, from, to, p_.stride);
-    else
-      for (int64_t i = 0; i < lines; ++i) __builtin_memcpy(to + i * stride, from + i * (n - 1), size_t(n - 1) * sizeof(T));
+  void stage_widths(int64_t line, int64_t lines, const T *lambdas, T *to) const {
+    const int64_t n = p_.n;
+    stage_lines(n - 1, line, lines, weights_ + p_.edge_offset(line), p_.lines * (n - 1), to);
     for (int64_t i = 0; i < lines; ++i) {
-      const T lambda = lambda_[(line + i) * lambda_stride_];
-      T *w = to + i * stride;
-      for (int64_t k = 0; k < n - 1; ++k) w[k] = w[k] == 0 ? T(0) : lambda * w[k];
+      T *w = to + i * p_.stride;
+      for (int64_t k = 0; k < n - 1; ++k) w[k] = w[k] == 0 ? T(0) : lambdas[i] * w[k];
       for (int t = -1; t < 4; ++t) w[n + t] = 0;
     }
   }

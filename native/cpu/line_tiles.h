@@ -38,9 +38,9 @@ template <class T> TG_INLINE typename Lanes<T>::M unset_lanes(typename Lanes<T>:
 }
 
 // Elements, an odd number of cache lines.
-template <class T> int32_t tile_stride(int64_t n, int32_t margin) {
+template <class T> int32_t tile_stride(int64_t n) {
   const int32_t line = 64 / int32_t(sizeof(T));
-  return int32_t((n + margin + 4 + line - 1) / line | 1) * line;
+  return int32_t((n + 2 * line - 1) / line | 1) * line; // up to a vector may be written behind the line
 }
 
 template <class T> void mark_unset(T *out, int64_t count) {
@@ -48,6 +48,11 @@ template <class T> void mark_unset(T *out, int64_t count) {
   T unset;
   __builtin_memcpy(&unset, &bits, sizeof unset);
   for (int64_t i = 0; i < count; ++i) out[i] = unset;
+}
+
+// n values; both sides may be read and written up to the next full vector.
+template <class T> TG_INLINE void copy_padded(int64_t n, const T *from, T *to) {
+  for (int64_t k = 0; k < n; k += Lanes<T>::width) Lanes<T>::store(to + k, Lanes<T>::load(from + k));
 }
 
 // y = in with every unset sample replaced by the next set one; the last is set. n samples, contiguous.

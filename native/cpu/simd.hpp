@@ -92,6 +92,24 @@ template <int Half, class V, int... I> TG_INLINE V exchange_high(V a, V b, std::
 }
 template <class T> using lane_numbers = std::make_integer_sequence<int, lanes<T>>;
 
+// Every other lane of a and b in a row, the two interleaved, and a one lane down with b's first at the top.
+template <class V, int... I> TG_INLINE V even_lanes(V a, V b, std::integer_sequence<int, I...>) {
+  return __builtin_shufflevector(a, b, (2 * I)...);
+}
+template <class V, int... I> TG_INLINE V odd_lanes(V a, V b, std::integer_sequence<int, I...>) {
+  return __builtin_shufflevector(a, b, (2 * I + 1)...);
+}
+template <class V, int... I> TG_INLINE V zip_low(V a, V b, std::integer_sequence<int, I...>) {
+  return __builtin_shufflevector(a, b, ((I & 1) ? static_cast<int>(sizeof...(I)) + I / 2 : I / 2)...);
+}
+template <class V, int... I> TG_INLINE V zip_high(V a, V b, std::integer_sequence<int, I...>) {
+  constexpr int n = sizeof...(I);
+  return __builtin_shufflevector(a, b, ((I & 1) ? n + n / 2 + I / 2 : n / 2 + I / 2)...);
+}
+template <class V, int... I> TG_INLINE V shifted_down(V a, V b, std::integer_sequence<int, I...>) {
+  return __builtin_shufflevector(a, b, (I + 1)...);
+}
+
 template <class T, int Half = lanes<T> / 2> TG_INLINE void transpose_lanes(vec<T> *rows) {
   if constexpr (Half >= 1) {
 #pragma GCC unroll 16

@@ -1,4 +1,3 @@
-import { relu } from '../ops/index.js';
 import type { Tensor } from '../tensor/index.js';
 import { Module } from './module.js';
 
@@ -19,12 +18,5 @@ export class Sequential extends Module {
       value = next;
     }
     return value;
-  }
-}
-
-/** max(x, 0) */
-export class ReLU extends Module {
-  override forward(x: Tensor): Tensor {
-    return relu(x);
   }
 }

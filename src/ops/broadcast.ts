@@ -1,7 +1,7 @@
 /** Reshape, broadcast and sum: the last two are each other's adjoints. */
 import { bind1, definePrimitive, type Primitive } from '../autodiff/index.js';
 import { kernels } from '../backend/index.js';
-import { broadcastShapes, checkAxes, checkShape, formatShape, type Shape, sameShape, sizeOf, Tensor } from '../tensor/index.js';
+import { broadcastShapes, checkAxes, checkShape, formatShape, type Shape, sameShape, sizeOf, Tensor, tidy } from '../tensor/index.js';
 import { broadcastStrides, checkTensor, code, copyStrided, stridesOf } from './common.js';
 
 export const reshapePrimitive: Primitive<{ shape: Shape }> = definePrimitive<{ shape: Shape }>({
@@ -99,14 +99,18 @@ export function finish(result: Tensor, x: Tensor, axes: readonly number[], keepD
 
 /** The sum over `axes`. */
 export function sum(x: Tensor, options: ReduceOptions = {}): Tensor {
-  const axes = checkAxes(options.axes, checkTensor(x).rank);
-  return finish(bind1(sumPrimitive, [x], { axes }), x, axes, options.keepDims);
+  return tidy(() => {
+    const axes = checkAxes(options.axes, checkTensor(x).rank);
+    return finish(bind1(sumPrimitive, [x], { axes }), x, axes, options.keepDims);
+  });
 }
 
 /** Sums a tensor back to a shape that broadcasts to its own: the adjoint of broadcasting. */
 export function sumTo(x: Tensor, shape: Shape): Tensor {
-  if (sameShape(x.shape, shape)) return x;
-  const lead = x.rank - shape.length;
-  const axes = x.shape.flatMap((n, i) => (i < lead || (shape[i - lead] === 1 && n !== 1) ? [i] : []));
-  return reshape(axes.length === 0 ? x : bind1(sumPrimitive, [x], { axes }), shape);
+  return tidy(() => {
+    if (sameShape(x.shape, shape)) return x;
+    const lead = x.rank - shape.length;
+    const axes = x.shape.flatMap((n, i) => (i < lead || (shape[i - lead] === 1 && n !== 1) ? [i] : []));
+    return reshape(axes.length === 0 ? x : bind1(sumPrimitive, [x], { axes }), shape);
+  });
 }

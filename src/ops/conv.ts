@@ -4,7 +4,7 @@
  */
 import { type Aval, bind1, definePrimitive, type Primitive } from '../autodiff/index.js';
 import { kernels } from '../backend/index.js';
-import { formatShape, type Shape, Tensor } from '../tensor/index.js';
+import { formatShape, type Shape, Tensor, tidy } from '../tensor/index.js';
 import { reshape } from './broadcast.js';
 import { checkFloat, code } from './common.js';
 
@@ -223,12 +223,16 @@ function lifted(options: ConvOptions): ConvOptions {
 
 /** 1D cross-correlation. x: [n, c_in, length], w: [c_out, c_in / groups, k]. */
 export function conv1d(x: Tensor, w: Tensor, options: ConvOptions = {}): Tensor {
-  checkOperands(x, w, 3);
-  return lower(conv2d(lift(x), lift(w), lifted(options)));
+  return tidy(() => {
+    checkOperands(x, w, 3);
+    return lower(conv2d(lift(x), lift(w), lifted(options)));
+  });
 }
 
 /** The adjoint of `conv1d` in x. */
 export function convTranspose1d(y: Tensor, w: Tensor, options: ConvOptions & { outputPadding?: number } = {}): Tensor {
-  checkOperands(y, w, 3);
-  return lower(convTranspose2d(lift(y), lift(w), { ...lifted(options), outputPadding: [0, options.outputPadding ?? 0] }));
+  return tidy(() => {
+    checkOperands(y, w, 3);
+    return lower(convTranspose2d(lift(y), lift(w), { ...lifted(options), outputPadding: [0, options.outputPadding ?? 0] }));
+  });
 }

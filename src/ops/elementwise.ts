@@ -1,12 +1,21 @@
 /** Elementwise operations, with broadcasting. */
 import { type Aval, bind1, definePrimitive, type Primitive, provideArithmetic, sumTangents, type Tangent } from '../autodiff/index.js';
 import { kernels } from '../backend/index.js';
-import { broadcastShapes, type DType, Tensor } from '../tensor/index.js';
+import { broadcastShapes, type DType, Tensor, tidy } from '../tensor/index.js';
 import { broadcastTo, sumTo } from './broadcast.js';
 import { broadcastStrides, checkFloat, checkTensor, code, type Operand, unify, zerosOf } from './common.js';
 import { cast } from './movement.js';
 
 const { UnaryOp, BinaryOp, CompareOp } = kernels;
+
+/** Applies a primitive of two operands and frees what only stood in for a number or was converted. */
+function applyBinary(primitive: Primitive<null>, a: Operand, b: Operand): Tensor {
+  const [x, y] = unify(a, b, cast);
+  const result = bind1(primitive, [x, y], null);
+  if (x !== a) x.dispose();
+  if (y !== b) y.dispose();
+  return result;
+}
 
 // ---- sums and products --------------------------------------------------------------------------------------------------------
 
@@ -99,21 +108,23 @@ export const negPrimitive: Primitive<null> = definePrimitive<null>({
 
 /** a + b */
 export function add(a: Operand, b: Operand): Tensor {
-  return bind1(addPrimitive, unify(a, b, cast), null);
+  return applyBinary(addPrimitive, a, b);
 }
 /** a - b */
 export function sub(a: Operand, b: Operand): Tensor {
-  return bind1(subPrimitive, unify(a, b, cast), null);
+  return applyBinary(subPrimitive, a, b);
 }
 /** a b, elementwise */
 export function mul(a: Operand, b: Operand): Tensor {
-  return bind1(mulPrimitive, unify(a, b, cast), null);
+  return applyBinary(mulPrimitive, a, b);
 }
 /** a / b, elementwise; integers are divided as float32 */
 export function div(a: Operand, b: Operand): Tensor {
-  const [p, q] = unify(a, b, cast);
-  const dtype: DType = p.dtype === 'int32' || p.dtype === 'uint8' ? 'float32' : p.dtype;
-  return bind1(divPrimitive, [cast(p, dtype), cast(q, dtype)], null);
+  return tidy(() => {
+    const [p, q] = unify(a, b, cast);
+    const dtype: DType = p.dtype === 'int32' || p.dtype === 'uint8' ? 'float32' : p.dtype;
+    return bind1(divPrimitive, [cast(p, dtype), cast(q, dtype)], null);
+  });
 }
 /** -x */
 export function neg(x: Tensor): Tensor {
@@ -225,9 +236,11 @@ export const powPrimitive: Primitive<null> = definePrimitive<null>({
 
 /** a^b; a number as exponent is differentiated in the base only */
 export function pow(a: Operand, b: Operand): Tensor {
-  const [p, q] = unify(a, b, cast);
-  checkFloat(p, 'a');
-  return bind1(powPrimitive, [p, q], null);
+  return tidy(() => {
+    const [p, q] = unify(a, b, cast);
+    checkFloat(p, 'a');
+    return bind1(powPrimitive, [p, q], null);
+  });
 }
 
 function extremum(name: string, op: kernels.BinaryOp, wins: (a: Tensor, b: Tensor) => Tensor) {
@@ -253,16 +266,16 @@ export const maximumPrimitive = extremum('maximum', BinaryOp.max, (a, b) => comp
 
 /** The smaller of a and b; NaN wins */
 export function minimum(a: Operand, b: Operand): Tensor {
-  return bind1(minimumPrimitive, unify(a, b, cast), null);
+  return applyBinary(minimumPrimitive, a, b);
 }
 /** The larger of a and b; NaN wins */
 export function maximum(a: Operand, b: Operand): Tensor {
-  return bind1(maximumPrimitive, unify(a, b, cast), null);
+  return applyBinary(maximumPrimitive, a, b);
 }
 /** x limited to [low, high] */
 export function clamp(x: Tensor, low: number, high: number): Tensor {
   if (!(low <= high)) throw new RangeError(`Expected low <= high for clamp but received ${low} and ${high}`);
-  return minimum(maximum(x, low), high);
+  return tidy(() => minimum(maximum(x, low), high));
 }
 
 // ---- comparisons and choice ----------------------------------------------------------------------------------------------------
@@ -303,7 +316,7 @@ type Comparison = (a: Operand, b: Operand) => Tensor;
 const comparing =
   (primitive: typeof comparePrimitives.eq): Comparison =>
   (a, b) =>
-    bind1(primitive, unify(a, b, cast), null);
+    applyBinary(primitive, a, b);
 
 /** Comparisons: uint8 tensors of 0 and 1. */
 export const compare: Readonly<Record<keyof typeof comparePrimitives, Comparison>> = {
@@ -339,5 +352,5 @@ export const selectPrimitive: Primitive<null> = definePrimitive<null>({
 export function select(condition: Tensor, a: Operand, b: Operand): Tensor {
   if (checkTensor(condition, 'condition').dtype !== 'uint8')
     throw new TypeError(`Expected a uint8 tensor for condition but received ${condition.dtype}`);
-  return bind1(selectPrimitive, [condition, ...unify(a, b, cast)], null);
+  return tidy(() => bind1(selectPrimitive, [condition, ...unify(a, b, cast)], null));
 }

@@ -1,7 +1,7 @@
 /** Matrix products, batched. */
 import { bind1, definePrimitive, type Primitive } from '../autodiff/index.js';
 import { kernels } from '../backend/index.js';
-import { broadcastShapes, formatShape, type Shape, sizeOf, Tensor } from '../tensor/index.js';
+import { broadcastShapes, formatShape, type Shape, sizeOf, Tensor, tidy } from '../tensor/index.js';
 import { broadcastTo, reshape } from './broadcast.js';
 import { checkFloat, code } from './common.js';
 
@@ -52,18 +52,20 @@ const product = (a: Tensor, b: Tensor, transposeA: boolean, transposeB: boolean)
  * @returns [..., m, n]
  */
 export function matmul(a: Tensor, b: Tensor, options: Partial<MatmulParams> = {}): Tensor {
-  checkFloat(a, 'a');
-  checkFloat(b, 'b');
-  const params = { transposeA: options.transposeA ?? false, transposeB: options.transposeB ?? false };
-  const inner = (x: Tensor, transposed: boolean, fromEnd: number): number | undefined =>
-    x.shape[x.rank - (transposed ? 3 - fromEnd : fromEnd)];
-  if (a.rank < 2 || b.rank < 2 || a.dtype !== b.dtype || inner(a, params.transposeA, 1) !== inner(b, params.transposeB, 2)) {
-    throw new RangeError(
-      `Expected matrices whose inner extents agree but received ${a.dtype} ${formatShape(a.shape)} and ${b.dtype} ${formatShape(b.shape)}`,
-    );
-  }
-  const batch = broadcastShapes(a.shape.slice(0, -2), b.shape.slice(0, -2));
-  const flat = (x: Tensor): Tensor => reshape(broadcastTo(x, [...batch, ...x.shape.slice(-2)]), [sizeOf(batch), ...x.shape.slice(-2)]);
-  const c = product(flat(a), flat(b), params.transposeA, params.transposeB);
-  return reshape(c, [...batch, ...c.shape.slice(-2)]);
+  return tidy(() => {
+    checkFloat(a, 'a');
+    checkFloat(b, 'b');
+    const params = { transposeA: options.transposeA ?? false, transposeB: options.transposeB ?? false };
+    const inner = (x: Tensor, transposed: boolean, fromEnd: number): number | undefined =>
+      x.shape[x.rank - (transposed ? 3 - fromEnd : fromEnd)];
+    if (a.rank < 2 || b.rank < 2 || a.dtype !== b.dtype || inner(a, params.transposeA, 1) !== inner(b, params.transposeB, 2)) {
+      throw new RangeError(
+        `Expected matrices whose inner extents agree but received ${a.dtype} ${formatShape(a.shape)} and ${b.dtype} ${formatShape(b.shape)}`,
+      );
+    }
+    const batch = broadcastShapes(a.shape.slice(0, -2), b.shape.slice(0, -2));
+    const flat = (x: Tensor): Tensor => reshape(broadcastTo(x, [...batch, ...x.shape.slice(-2)]), [sizeOf(batch), ...x.shape.slice(-2)]);
+    const c = product(flat(a), flat(b), params.transposeA, params.transposeB);
+    return reshape(c, [...batch, ...c.shape.slice(-2)]);
+  });
 }

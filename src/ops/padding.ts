@@ -1,5 +1,5 @@
 /** Padding by the image's own values: each mode is a gather, so its adjoint is exact. */
-import { checkAxis, type Tensor, tensor } from '../tensor/index.js';
+import { checkAxis, type Tensor, tensor, tidy } from '../tensor/index.js';
 import { checkTensor } from './common.js';
 import { gather } from './gather.js';
 import { pad } from './movement.js';
@@ -28,27 +28,29 @@ const source: Record<Exclude<PaddingMode, 'zero'>, (i: number, n: number) => num
  * @param mode 'zero', 'replicate', 'symmetric', 'reflect' or 'circular'; widths may exceed the extent
  */
 export function padMode(x: Tensor, widths: readonly (readonly [number, number])[], mode: PaddingMode): Tensor {
-  checkTensor(x);
-  if (mode !== 'zero' && !Object.hasOwn(source, mode)) {
-    throw new TypeError(`Expected 'zero', 'replicate', 'symmetric', 'reflect' or 'circular' for mode but received ${String(mode)}`);
-  }
-  if (widths.length > x.rank || !widths.flat().every((n) => Number.isInteger(n) && n >= 0)) {
-    throw new RangeError(`Expected at most ${x.rank} pairs of integers >= 0 for widths but received ${JSON.stringify(widths)}`);
-  }
-  const first = x.rank - widths.length;
-  if (mode === 'zero')
-    return pad(
-      x,
-      x.shape.map((_, i) => (i < first ? [0, 0] : (widths[i - first] as [number, number]))),
-    );
-  let y = x;
-  widths.forEach(([before, after], i) => {
-    if (before === 0 && after === 0) return;
-    const axis = checkAxis(first + i, x.rank);
-    const n = x.shape[axis] as number;
-    if (n === 0) throw new RangeError(`Expected at least one element along axis ${axis} to pad but received none`);
-    const index = Int32Array.from({ length: before + n + after }, (_, k) => source[mode](k - before, n));
-    y = gather(y, tensor(index), axis);
+  return tidy(() => {
+    checkTensor(x);
+    if (mode !== 'zero' && !Object.hasOwn(source, mode)) {
+      throw new TypeError(`Expected 'zero', 'replicate', 'symmetric', 'reflect' or 'circular' for mode but received ${String(mode)}`);
+    }
+    if (widths.length > x.rank || !widths.flat().every((n) => Number.isInteger(n) && n >= 0)) {
+      throw new RangeError(`Expected at most ${x.rank} pairs of integers >= 0 for widths but received ${JSON.stringify(widths)}`);
+    }
+    const first = x.rank - widths.length;
+    if (mode === 'zero')
+      return pad(
+        x,
+        x.shape.map((_, i) => (i < first ? [0, 0] : (widths[i - first] as [number, number]))),
+      );
+    let y = x;
+    widths.forEach(([before, after], i) => {
+      if (before === 0 && after === 0) return;
+      const axis = checkAxis(first + i, x.rank);
+      const n = x.shape[axis] as number;
+      if (n === 0) throw new RangeError(`Expected at least one element along axis ${axis} to pad but received none`);
+      const index = Int32Array.from({ length: before + n + after }, (_, k) => source[mode](k - before, n));
+      y = gather(y, tensor(index), axis);
+    });
+    return y;
   });
-  return y;
 }

@@ -1,5 +1,5 @@
 /** Pooling over windows of the last two axes. */
-import { formatShape, type Tensor } from '../tensor/index.js';
+import { formatShape, type Tensor, tidy } from '../tensor/index.js';
 import { checkFloat } from './common.js';
 import type { PerAxis } from './conv.js';
 import { add, div, maximum } from './elementwise.js';
@@ -49,11 +49,15 @@ function pool(x: Tensor, options: PoolOptions, outside: number, combine: (a: Ten
 
 /** The largest value of each window. At a tie the derivative is shared. */
 export function maxPool2d(x: Tensor, options: PoolOptions): Tensor {
-  return pool(x, options, Number.NEGATIVE_INFINITY, maximum).y;
+  return tidy(() => {
+    return pool(x, options, Number.NEGATIVE_INFINITY, maximum).y;
+  });
 }
 
 /** The mean of each window. */
 export function averagePool2d(x: Tensor, options: PoolOptions): Tensor {
-  const { y, count } = pool(x, options, 0, add);
-  return div(y, count);
+  return tidy(() => {
+    const { y, count } = pool(x, options, 0, add);
+    return div(y, count);
+  });
 }

@@ -1,7 +1,7 @@
 /** Means, extrema and cumulative sums. */
 import { bind1, definePrimitive, type Primitive } from '../autodiff/index.js';
 import { kernels } from '../backend/index.js';
-import { checkAxes, checkAxis, linesAlong, Tensor } from '../tensor/index.js';
+import { checkAxes, checkAxis, linesAlong, Tensor, tidy } from '../tensor/index.js';
 import { type AxesParams, finish, type ReduceOptions, reduceKernel, reshape, sum, withOnes, without } from './broadcast.js';
 import { checkFloat, checkTensor, code } from './common.js';
 import { compare, div, mul } from './elementwise.js';
@@ -10,9 +10,11 @@ import { cast } from './movement.js';
 /** The mean over `axes` of a floating-point tensor. */
 export function mean(x: Tensor, options: ReduceOptions = {}): Tensor {
   const axes = checkAxes(options.axes, checkFloat(x).rank);
-  return div(
-    sum(x, options),
-    axes.reduce((n, axis) => n * (x.shape[axis] as number), 1),
+  return tidy(() =>
+    div(
+      sum(x, options),
+      axes.reduce((n, axis) => n * (x.shape[axis] as number), 1),
+    ),
   );
 }
 
@@ -36,10 +38,12 @@ export const reduceMaxPrimitive = extremum('max', kernels.ReduceOp.max);
 export const reduceMinPrimitive = extremum('min', kernels.ReduceOp.min);
 
 function reduced(primitive: typeof reduceMaxPrimitive, x: Tensor, options: ReduceOptions): Tensor {
-  const axes = checkAxes(options.axes, checkTensor(x).rank);
-  if (axes.some((axis) => x.shape[axis] === 0))
-    throw new RangeError('Expected at least one element to reduce but received an empty tensor');
-  return finish(bind1(primitive, [x], { axes }), x, axes, options.keepDims);
+  return tidy(() => {
+    const axes = checkAxes(options.axes, checkTensor(x).rank);
+    if (axes.some((axis) => x.shape[axis] === 0))
+      throw new RangeError('Expected at least one element to reduce but received an empty tensor');
+    return finish(bind1(primitive, [x], { axes }), x, axes, options.keepDims);
+  });
 }
 
 /** The largest element over `axes`; NaN wins. */

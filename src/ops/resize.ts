@@ -1,5 +1,5 @@
 /** Nearest-neighbour and bilinear resizing of the last two axes: per axis a gather, so the adjoints are exact. */
-import { formatShape, type Tensor, tensor } from '../tensor/index.js';
+import { formatShape, type Tensor, tensor, tidy } from '../tensor/index.js';
 import { reshape } from './broadcast.js';
 import { checkFloat } from './common.js';
 import { add, mul } from './elementwise.js';
@@ -15,23 +15,25 @@ export interface ResizeOptions {
 
 /** Resizes without a low-pass filter. Default mode: bilinear. */
 export function resize2d(x: Tensor, options: ResizeOptions): Tensor {
-  checkFloat(x);
-  const { size, mode = 'bilinear', alignCorners = false } = options;
-  if (x.rank < 2 || x.size === 0)
-    throw new RangeError(`Expected at least one pixel and two axes for x but received shape ${formatShape(x.shape)}`);
-  if (!Array.isArray(size) || size.length !== 2 || !size.every((n) => Number.isInteger(n) && n >= 1)) {
-    throw new RangeError(`Expected two integers >= 1 for size but received ${JSON.stringify(size)}`);
-  }
-  if (mode !== 'nearest' && mode !== 'bilinear')
-    throw new TypeError(`Expected 'nearest' or 'bilinear' for mode but received ${String(mode)}`);
-  let y = x;
-  for (const [axis, n] of [
-    [x.rank - 2, size[0]],
-    [x.rank - 1, size[1]],
-  ] as const) {
-    if (y.shape[axis] !== n) y = mode === 'nearest' ? nearest(y, axis, n) : linear(y, axis, n, alignCorners);
-  }
-  return y;
+  return tidy(() => {
+    checkFloat(x);
+    const { size, mode = 'bilinear', alignCorners = false } = options;
+    if (x.rank < 2 || x.size === 0)
+      throw new RangeError(`Expected at least one pixel and two axes for x but received shape ${formatShape(x.shape)}`);
+    if (!Array.isArray(size) || size.length !== 2 || !size.every((n) => Number.isInteger(n) && n >= 1)) {
+      throw new RangeError(`Expected two integers >= 1 for size but received ${JSON.stringify(size)}`);
+    }
+    if (mode !== 'nearest' && mode !== 'bilinear')
+      throw new TypeError(`Expected 'nearest' or 'bilinear' for mode but received ${String(mode)}`);
+    let y = x;
+    for (const [axis, n] of [
+      [x.rank - 2, size[0]],
+      [x.rank - 1, size[1]],
+    ] as const) {
+      if (y.shape[axis] !== n) y = mode === 'nearest' ? nearest(y, axis, n) : linear(y, axis, n, alignCorners);
+    }
+    return y;
+  });
 }
 
 function nearest(x: Tensor, axis: number, n: number): Tensor {

@@ -1,33 +1,27 @@
 import { kernels } from '../backend/index.js';
 import type { Tensor } from '../tensor/index.js';
-import { checkRange, Optimizer, type Trainable } from './optimizer.js';
+import { checkRange, Optimizer, type OptimizerOptions, type Trainable } from './optimizer.js';
 
-export interface AdamOptions {
-  /** Default 1e-3. */
-  learningRate?: number;
+export interface AdamOptions extends OptimizerOptions {
   /** Decay of the first and second moments. Default [0.9, 0.999]. */
   betas?: readonly [number, number];
   /** Default 1e-8. */
   epsilon?: number;
-  /** Default 0. */
-  weightDecay?: number;
 }
 
-/** Kingma and Ba 2015. Weight decay is added to the gradient. */
+/** Kingma and Ba 2015. Learning rate 1e-3 unless given; weight decay (default 0) is added to the gradient. */
 export class Adam extends Optimizer {
   protected readonly decoupled: boolean = false;
   readonly #m: Map<string, Tensor>;
   readonly #v: Map<string, Tensor>;
   readonly #betas: readonly [number, number];
   readonly #epsilon: number;
-  readonly #decay: number;
 
   constructor(parameters: ReadonlyMap<string, Trainable>, options: AdamOptions = {}) {
-    super(parameters, options.learningRate ?? 1e-3);
+    super(parameters, options, { learningRate: 1e-3, weightDecay: 0 });
     const [beta1, beta2] = options.betas ?? [0.9, 0.999];
     this.#betas = [checkRange(beta1, 0, 1, 'betas[0]'), checkRange(beta2, 0, 1, 'betas[1]')];
-    this.#epsilon = checkRange(options.epsilon ?? 1e-8, 0, Infinity, 'epsilon');
-    this.#decay = checkRange(options.weightDecay ?? 0, 0, Infinity, 'weightDecay');
+    this.#epsilon = checkRange(options.epsilon ?? 1e-8, 0, Number.POSITIVE_INFINITY, 'epsilon');
     this.#m = this.zeroSlot();
     this.#v = this.zeroSlot();
   }
@@ -39,8 +33,14 @@ export class Adam extends Optimizer {
     ]);
   }
 
-  protected override update(name: string, value: Tensor, gradient: Tensor, dtype: number): void {
+  protected override update(
+    name: string,
+    value: Tensor,
+    gradient: Tensor,
+    { dtype, learningRate, decay }: { dtype: number; learningRate: number; decay: number },
+  ): void {
     const [m, v] = [this.#m.get(name) as Tensor, this.#v.get(name) as Tensor];
+    const [beta1, beta2] = this.#betas;
     kernels.adam(
       dtype,
       value.size,
@@ -48,18 +48,18 @@ export class Adam extends Optimizer {
       gradient.address,
       m.address,
       v.address,
-      this.learningRate,
-      this.#betas[0],
-      this.#betas[1],
+      learningRate,
+      beta1,
+      beta2,
       this.#epsilon,
-      this.#decay,
+      decay,
       this.decoupled ? 1 : 0,
       this.steps,
     );
   }
 }
 
-/** Loshchilov and Hutter 2019: weight decay acts on the weights, not on the gradient. */
+/** Loshchilov and Hutter 2019: weight decay (default 0.01) acts on the weights, not on the gradient. */
 export class AdamW extends Adam {
   protected override readonly decoupled: boolean = true;
 

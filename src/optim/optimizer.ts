@@ -1,10 +1,28 @@
-/** What every optimiser is: parameters, a learning rate, and state that a checkpoint can hold. */
-import { DTYPE_CODE, formatShape, outsideScopes, sameShape, type Tensor, zeros } from '../tensor/index.js';
+/** What every optimiser is: parameters in groups, a learning rate, projections, and state that a checkpoint can hold. */
+import { DTYPE_CODE, formatShape, outsideScopes, sameShape, type Tensor, tidy, zeros } from '../tensor/index.js';
 
 /** A tensor that is updated in place. nn.Parameter is one. */
 export interface Trainable {
   value: Tensor;
   trainable: boolean;
+}
+
+/** Settings for the parameters whose names match; the first matching group counts. */
+export interface ParameterGroup {
+  /** Names (paths), by pattern or predicate. */
+  match: RegExp | ((name: string) => boolean);
+  /** Factor on the optimiser's learning rate. Default 1. */
+  learningRateScale?: number;
+  /** Instead of the optimiser's weight decay. */
+  weightDecay?: number;
+  /** Maps the parameter back to its constraint after every step (see `projections`). */
+  project?: (value: Tensor) => Tensor;
+}
+
+export interface OptimizerOptions {
+  learningRate?: number;
+  weightDecay?: number;
+  groups?: readonly ParameterGroup[];
 }
 
 /** Everything needed to continue: numbers, and tensors by name. */
@@ -13,17 +31,53 @@ export interface OptimizerState {
   tensors: Map<string, Tensor>;
 }
 
+/** @throws RangeError unless low <= value < high */
+export function checkRange(value: number, low: number, high: number, name: string): number {
+  if (!(value >= low && value < high))
+    throw new RangeError(`Expected a number in [${low}, ${high}) for ${name} but received ${String(value)}`);
+  return value;
+}
+
+interface Member extends Trainable {
+  scale: number;
+  decay: number;
+  project: ((value: Tensor) => Tensor) | undefined;
+}
+
 export abstract class Optimizer {
-  protected readonly parameters: Map<string, Trainable>;
+  protected readonly parameters: ReadonlyMap<string, Member>;
   /** May be changed between steps. */
   learningRate: number;
   protected steps = 0;
 
-  constructor(parameters: ReadonlyMap<string, Trainable>, learningRate: number) {
-    if (!(learningRate >= 0) || !Number.isFinite(learningRate))
-      throw new RangeError(`Expected a finite number >= 0 for learningRate but received ${String(learningRate)}`);
-    this.parameters = new Map([...parameters].filter(([, p]) => p.trainable));
-    this.learningRate = learningRate;
+  constructor(
+    parameters: ReadonlyMap<string, Trainable>,
+    options: OptimizerOptions,
+    defaults: { learningRate: number; weightDecay: number },
+  ) {
+    this.learningRate = checkRange(options.learningRate ?? defaults.learningRate, 0, Number.POSITIVE_INFINITY, 'learningRate');
+    const decay = checkRange(options.weightDecay ?? defaults.weightDecay, 0, Number.POSITIVE_INFINITY, 'weightDecay');
+    const groups = options.groups ?? [];
+    const members = new Map<string, Member>();
+    const used = new Set<ParameterGroup>();
+    for (const [name, parameter] of parameters) {
+      if (!parameter.trainable) continue;
+      const group = groups.find(({ match }) => (match instanceof RegExp ? match.test(name) : match(name)));
+      if (group) used.add(group);
+      members.set(name, {
+        // The live parameter: its tensor may be replaced between steps.
+        get value() {
+          return parameter.value;
+        },
+        trainable: true,
+        scale: checkRange(group?.learningRateScale ?? 1, 0, Number.POSITIVE_INFINITY, 'learningRateScale'),
+        decay: checkRange(group?.weightDecay ?? decay, 0, Number.POSITIVE_INFINITY, 'weightDecay'),
+        project: group?.project,
+      });
+    }
+    const idle = groups.find((group) => !used.has(group));
+    if (idle) throw new RangeError(`Expected every group to match a parameter but received one that matches none: ${String(idle.match)}`);
+    this.parameters = members;
   }
 
   /** Updates done so far. */
@@ -31,21 +85,37 @@ export abstract class Optimizer {
     return this.steps;
   }
 
-  /** One update, in place. @throws RangeError when a gradient is missing or has another shape. Nothing changes then. */
+  /** One update, in place, then the projections. @throws RangeError when a gradient is missing or has another shape. Nothing changes then. */
   step(gradients: ReadonlyMap<string, Tensor>): void {
     for (const [name, { value }] of this.parameters) {
       const gradient = gradients.get(name);
       if (gradient === undefined || !sameShape(gradient.shape, value.shape) || gradient.dtype !== value.dtype) {
-        throw new RangeError(
-          `Expected a gradient ${value.dtype} ${formatShape(value.shape)} for ${name} but received ${gradient === undefined ? 'none' : `${gradient.dtype} ${formatShape(gradient.shape)}`}`,
-        );
+        const received = gradient === undefined ? 'none' : `${gradient.dtype} ${formatShape(gradient.shape)}`;
+        throw new RangeError(`Expected a gradient ${value.dtype} ${formatShape(value.shape)} for ${name} but received ${received}`);
       }
     }
     this.steps++;
-    for (const [name, { value }] of this.parameters) this.update(name, value, gradients.get(name) as Tensor, DTYPE_CODE[value.dtype]);
+    for (const [name, { value, scale, decay, project }] of this.parameters) {
+      this.update(name, value, gradients.get(name) as Tensor, {
+        dtype: DTYPE_CODE[value.dtype],
+        learningRate: this.learningRate * scale,
+        decay,
+      });
+      if (project) {
+        tidy(() => {
+          const projected = project(value);
+          if (projected !== value) value.assign(projected);
+        });
+      }
+    }
   }
 
-  protected abstract update(name: string, value: Tensor, gradient: Tensor, dtype: number): void;
+  protected abstract update(
+    name: string,
+    value: Tensor,
+    gradient: Tensor,
+    setting: { dtype: number; learningRate: number; decay: number },
+  ): void;
   protected abstract slots(): Map<string, Map<string, Tensor>>;
 
   /** The live state: copy it before the next step. */
@@ -63,9 +133,8 @@ export abstract class Optimizer {
     for (const [name, value] of own) {
       const given = state.tensors.get(name);
       if (given === undefined || !sameShape(given.shape, value.shape) || given.dtype !== value.dtype) {
-        throw new RangeError(
-          `Expected optimiser state ${value.dtype} ${formatShape(value.shape)} for ${name} but received ${given === undefined ? 'none' : formatShape(given.shape)}`,
-        );
+        const received = given === undefined ? 'none' : formatShape(given.shape);
+        throw new RangeError(`Expected optimiser state ${value.dtype} ${formatShape(value.shape)} for ${name} but received ${received}`);
       }
     }
     for (const [name, value] of own) value.assign(state.tensors.get(name) as Tensor);
@@ -81,11 +150,4 @@ export abstract class Optimizer {
   protected zeroSlot(): Map<string, Tensor> {
     return outsideScopes(() => new Map([...this.parameters].map(([name, { value }]) => [name, zeros(value.shape, value.dtype)])));
   }
-}
-
-/** @throws RangeError unless low <= value < high */
-export function checkRange(value: number, low: number, high: number, name: string): number {
-  if (!(value >= low && value < high))
-    throw new RangeError(`Expected a number in [${low}, ${high}) for ${name} but received ${String(value)}`);
-  return value;
 }

@@ -1,32 +1,30 @@
 import { kernels } from '../backend/index.js';
 import type { Tensor } from '../tensor/index.js';
-import { checkRange, Optimizer, type Trainable } from './optimizer.js';
+import { checkRange, Optimizer, type OptimizerOptions, type Trainable } from './optimizer.js';
 
-export interface SGDOptions {
-  learningRate?: number;
+export interface SGDOptions extends OptimizerOptions {
   /** Default 0. */
   momentum?: number;
   /** Default 0. */
   dampening?: number;
-  /** Added to the gradient. Default 0. */
-  weightDecay?: number;
   /** Default false. */
   nesterov?: boolean;
 }
 
-/** Stochastic gradient descent: v <- momentum v + (1 - dampening) g, w <- w - lr v (Nesterov: w <- w - lr (g + momentum v)). */
+/**
+ * Stochastic gradient descent: v <- momentum v + (1 - dampening) g, w <- w - lr v (Nesterov: w <- w - lr (g + momentum v)). Learning rate
+ * 1e-2 unless given; weight decay (default 0) is added to the gradient.
+ */
 export class SGD extends Optimizer {
   readonly #velocity: Map<string, Tensor>;
   readonly #momentum: number;
   readonly #dampening: number;
-  readonly #decay: number;
   readonly #nesterov: boolean;
 
   constructor(parameters: ReadonlyMap<string, Trainable>, options: SGDOptions = {}) {
-    super(parameters, options.learningRate ?? 1e-2);
+    super(parameters, options, { learningRate: 1e-2, weightDecay: 0 });
     this.#momentum = checkRange(options.momentum ?? 0, 0, 1, 'momentum');
     this.#dampening = checkRange(options.dampening ?? 0, 0, 1, 'dampening');
-    this.#decay = checkRange(options.weightDecay ?? 0, 0, Infinity, 'weightDecay');
     this.#nesterov = options.nesterov ?? false;
     if (this.#nesterov && this.#momentum === 0) throw new RangeError('Expected momentum > 0 with nesterov but received 0');
     this.#velocity = this.#momentum > 0 ? this.zeroSlot() : new Map();
@@ -36,17 +34,22 @@ export class SGD extends Optimizer {
     return new Map([['velocity', this.#velocity]]);
   }
 
-  protected override update(name: string, value: Tensor, gradient: Tensor, dtype: number): void {
+  protected override update(
+    name: string,
+    value: Tensor,
+    gradient: Tensor,
+    { dtype, learningRate, decay }: { dtype: number; learningRate: number; decay: number },
+  ): void {
     kernels.sgd(
       dtype,
       value.size,
       value.address,
       gradient.address,
       this.#velocity.get(name)?.address ?? 0,
-      this.learningRate,
+      learningRate,
       this.#momentum,
       this.#dampening,
-      this.#decay,
+      decay,
       this.#nesterov ? 1 : 0,
       this.steps === 1 ? 1 : 0,
     );

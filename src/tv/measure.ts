@@ -27,18 +27,20 @@ import { prox2d } from './prox2d.js';
  * @returns a tensor of the leading axes
  */
 export function totalVariation(x: Tensor, options: { isotropic?: boolean } = {}): Tensor {
-  checkFloat(x);
-  if (x.rank === 0) throw new RangeError('Expected a tensor of rank >= 1 for x but received a scalar');
-  if (x.rank === 1) return sum(abs(difference(x, 0)));
-  const axes = [-2, -1];
-  const horizontal = difference(x, -1);
-  const vertical = difference(x, -2);
-  if (!options.isotropic) return add(sum(abs(horizontal), { axes }), sum(abs(vertical), { axes }));
-  const none = x.shape.slice(0, -2).map((): [number, number] => [0, 0]);
-  const squares = add(square(pad(horizontal, [...none, [0, 0], [0, 1]])), square(pad(vertical, [...none, [0, 1], [0, 0]])));
-  // The derivative of the root is taken as 0 where both differences vanish.
-  const positive = compare.gt(squares, 0);
-  return sum(select(positive, sqrt(select(positive, squares, 1)), 0), { axes });
+  return tidy(() => {
+    checkFloat(x);
+    if (x.rank === 0) throw new RangeError('Expected a tensor of rank >= 1 for x but received a scalar');
+    if (x.rank === 1) return sum(abs(difference(x, 0)));
+    const axes = [-2, -1];
+    const horizontal = difference(x, -1);
+    const vertical = difference(x, -2);
+    if (!options.isotropic) return add(sum(abs(horizontal), { axes }), sum(abs(vertical), { axes }));
+    const none = x.shape.slice(0, -2).map((): [number, number] => [0, 0]);
+    const squares = add(square(pad(horizontal, [...none, [0, 0], [0, 1]])), square(pad(vertical, [...none, [0, 1], [0, 0]])));
+    // The derivative of the root is taken as 0 where both differences vanish.
+    const positive = compare.gt(squares, 0);
+    return sum(select(positive, sqrt(select(positive, squares, 1)), 0), { axes });
+  });
 }
 
 /**

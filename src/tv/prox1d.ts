@@ -1,7 +1,7 @@
 /** The one-dimensional proximal map of total variation. */
 import { bind1 } from '../autodiff/index.js';
 import { checkFloat, type Operand, prox1dPrimitive } from '../ops/index.js';
-import { checkAxis, type Tensor } from '../tensor/index.js';
+import { checkAxis, type Tensor, tidy } from '../tensor/index.js';
 import { spreadLambda, spreadWeights } from './lambda.js';
 
 export interface Prox1dOptions {
@@ -19,11 +19,13 @@ export interface Prox1dOptions {
  * @throws RangeError for a negative or NaN lambda or weight, or shapes that do not fit. NaN in one line leaves the others untouched.
  */
 export function prox1d(x: Tensor, lambda: Operand, options: Prox1dOptions = {}): Tensor {
-  checkFloat(x);
-  if (x.rank === 0) throw new RangeError('Expected a tensor of rank >= 1 for x but received a scalar');
-  const axis = checkAxis(options.axis ?? -1, x.rank);
-  if (x.size === 0) throw new RangeError(`Expected at least one sample for x but received shape [${x.shape.join(', ')}]`);
-  const inputs = [x, spreadLambda(lambda, x, [axis])];
-  if (options.weights !== undefined) inputs.push(spreadWeights(options.weights, x, axis));
-  return bind1(prox1dPrimitive, inputs, { axis });
+  return tidy(() => {
+    checkFloat(x);
+    if (x.rank === 0) throw new RangeError('Expected a tensor of rank >= 1 for x but received a scalar');
+    const axis = checkAxis(options.axis ?? -1, x.rank);
+    if (x.size === 0) throw new RangeError(`Expected at least one sample for x but received shape [${x.shape.join(', ')}]`);
+    const inputs = [x, spreadLambda(lambda, x, [axis])];
+    if (options.weights !== undefined) inputs.push(spreadWeights(options.weights, x, axis));
+    return bind1(prox1dPrimitive, inputs, { axis });
+  });
 }

@@ -96,17 +96,19 @@ export function prepare2d(x: Tensor, lambda: Operand, options: Prox2dOptions): P
  * @throws RangeError for a negative or NaN lambda or weight, an empty image, or shapes that do not fit
  */
 export function prox2d(x: Tensor, lambda: Operand, options: Prox2dOptions = {}): Tensor {
-  const { inputs, params } = prepare2d(x, lambda, options);
-  const gradient = options.gradient ?? (options.iterations === undefined ? 'implicit' : 'unrolled');
-  if (gradient !== 'implicit' && gradient !== 'unrolled') {
-    throw new TypeError(`Expected 'implicit' or 'unrolled' for gradient but received ${String(gradient)}`);
-  }
-  if (gradient === 'unrolled' && options.iterations === undefined)
-    throw new TypeError("Expected iterations with gradient 'unrolled' but received none");
-  if (gradient === 'implicit' && options.iterations !== undefined)
-    throw new TypeError("Expected a tolerance with gradient 'implicit' but received iterations");
-  if (gradient === 'unrolled' && inputs.some((input) => input instanceof Tracer)) return unrolled(inputs, params);
-  return tidy(() => bind(prox2dPrimitive, inputs, params)[0] as Tensor);
+  return tidy(() => {
+    const { inputs, params } = prepare2d(x, lambda, options);
+    const gradient = options.gradient ?? (options.iterations === undefined ? 'implicit' : 'unrolled');
+    if (gradient !== 'implicit' && gradient !== 'unrolled') {
+      throw new TypeError(`Expected 'implicit' or 'unrolled' for gradient but received ${String(gradient)}`);
+    }
+    if (gradient === 'unrolled' && options.iterations === undefined)
+      throw new TypeError("Expected iterations with gradient 'unrolled' but received none");
+    if (gradient === 'implicit' && options.iterations !== undefined)
+      throw new TypeError("Expected a tolerance with gradient 'implicit' but received iterations");
+    if (gradient === 'unrolled' && inputs.some((input) => input instanceof Tracer)) return unrolled(inputs, params);
+    return bind(prox2dPrimitive, inputs, params)[0] as Tensor;
+  });
 }
 
 /**
@@ -114,8 +116,8 @@ export function prox2d(x: Tensor, lambda: Operand, options: Prox2dOptions = {}):
  * minimum, and sqrt(2 gap) that of y from the solution. One entry per image, in the order of the leading axes.
  */
 export function solve2d(x: Tensor, lambda: Operand, options: Prox2dOptions = {}): Solution2d {
-  const { inputs, params } = prepare2d(x, lambda, options);
   return tidy(() => {
+    const { inputs, params } = prepare2d(x, lambda, options);
     const [y, report] = bind(prox2dPrimitive, inputs, params) as [Tensor, Tensor];
     return { y, ...readReports(report) };
   });

@@ -57,6 +57,11 @@ describe('tracked files', () => {
     expect(files.filter((file) => statSync(join(root, file)).size > 1 << 20)).toEqual([]);
   });
 
+  test('are no symbolic links', () => {
+    const modes = execFileSync('git', ['ls-files', '-s'], { cwd: root, encoding: 'utf8' }).split('\n');
+    expect(modes.filter((line) => line.startsWith('120000'))).toEqual([]);
+  });
+
   test('the patterns find what they are for', () => {
     const [host, path] = forbidden.map(([, pattern]) => pattern);
     expect(host?.test(`"resolved": "https://${['registry', 'npmjs', 'org'].join('.')}/zod"`)).toBe(true);

@@ -1,0 +1,201 @@
+// 3x3 convolutions of stride 1 by Winograd's F(4x4, 3x3) (Lavin, Gray, "Fast algorithms for convolutional neural networks", 2016):
+// 36 products for 16 outputs instead of 144. With the interpolation points 0, 1, -1, 2, -2 and infinity,
+//   Y = A' [ sum_c (G w G') .* (B' x B) ] A   per tile of 4x4 outputs, x the 6x6 inputs that it reads.
+// A task transforms the inputs of some tiles, tiles along the lanes, multiplies at each of the 36 points with the register tile of
+// the direct convolution, and transforms back. Rounding errors grow by one to two digits, which stays below 1e-5 of the largest output
+// in float32; float64 keeps to the direct algorithm.
+#include "conv_pack.hpp"
+#include "conv_tile.hpp"
+#include "winograd.hpp"
+
+namespace tautgrad::cpu::TG_ISA {
+namespace {
+
+using V = vec<float>;
+constexpr int L = lanes<float>;
+
+struct Plan {
+  int64_t tile_rows, tile_columns;   // of the whole output
+  int64_t block_rows, block_columns; // tiles of a task
+  int64_t tiles, padded_tiles;       // of a task; whole vectors
+  int64_t point_in, point_out;       // elements between points in the transformed input and in the products
+  int64_t row_elements;              // a row of inputs with slack for whole vectors
+  int64_t first_row, first_column;   // the kernel's upper left tap
+};
+
+// The block of tiles that fills vectors best; larger blocks first, as they read the weights less often.
+Plan make_plan(const Correlation<float> &k, int64_t first_row, int64_t first_column) {
+  Plan p{};
+  p.tile_rows = ceil_div(k.rows, 4);
+  p.tile_columns = ceil_div(k.columns, 4);
+  const int64_t cuts = ceil_div(p.tile_columns, 4 * 16);
+  p.block_columns = ceil_div(p.tile_columns, cuts);
+  double best = 0;
+  for (int64_t rows = 1; rows <= p.tile_rows && (rows == 1 || rows * p.block_columns <= 4 * 16); ++rows) {
+    const int64_t tiles = rows * p.block_columns, in_vectors = ceil_div(tiles, L) * L;
+    const int64_t in_blocks = ceil_div(p.tile_rows, rows) * rows;
+    const double filled =
+        static_cast<double>(tiles * p.tile_rows) / static_cast<double>(in_vectors * in_blocks) * (tiles >= 2 * L ? 1.0 : 0.9);
+    if (filled >= best) best = filled, p.block_rows = rows;
+  }
+  p.tiles = p.block_rows * p.block_columns;
+  p.padded_tiles = ceil_div(p.tiles, L) * L;
+  p.point_in = k.in * p.padded_tiles + L;
+  p.point_out = k.out * p.padded_tiles + L;
+  p.row_elements = ceil_div(4 * p.block_columns, 4 * L) * 4 * L + 2 * L;
+  p.first_row = first_row;
+  p.first_column = first_column;
+  return p;
+}
+
+// in[point][c][tile] = B' x B for all channels of a block of tiles.
+void transform_input(const Correlation<float> &k, const Plan &p, const float *image, int64_t tile_row0, int64_t tile_column0, float *rows,
+                     float *in) {
+  const int64_t columns = 4 * p.block_columns + 2, first_column = 4 * tile_column0 + p.first_column, row_elements = p.row_elements;
+  for (int64_t c = 0; c < k.in; ++c)
+    for (int64_t r = 0; r < p.block_rows; ++r) {
+      for (int i = 0; i < 6; ++i) {
+        const int64_t row = 4 * (tile_row0 + r) + p.first_row + i;
+        if (row < 0 || row >= k.h)
+          memset(rows + i * row_elements, 0, static_cast<size_t>(columns) * sizeof(float));
+        else
+          pack_row(image + (c * k.h + row) * k.width, k.width, first_column, 1, 0, columns, rows + i * row_elements);
+      }
+      for (int64_t j = 0; j < columns; j += L) { // B' from the left, in place: pixels along the lanes
+        V d[6];
+        for (int i = 0; i < 6; ++i) d[i] = load(rows + i * row_elements + j);
+        winograd_input(d);
+        for (int i = 0; i < 6; ++i) store(rows + i * row_elements + j, d[i]);
+      }
+      float *out = in + c * p.padded_tiles + r * p.block_columns;
+      for (int64_t t = 0; t < p.block_columns; t += L) // B from the right: every fourth pixel into one vector, tiles along the lanes.
+        for (int i = 0; i < 6; ++i) {                  // A partial vector's surplus is overwritten by the next row of tiles or is padding.
+          const float *row = rows + i * row_elements + 4 * t;
+          V d[6];
+          for (int j = 0; j < 4; ++j) d[j] = load(row + j * L);
+          deinterleave4<float>(d);
+          d[4] = next_lane<float>(d[0], row[4 * L]);
+          d[5] = next_lane<float>(d[1], row[4 * L + 1]);
+          winograd_input(d);
+          for (int j = 0; j < 6; ++j) store(out + (6 * i + j) * p.point_in + t, d[j]);
+        }
+    }
+}
+
+// y = A' products A, then bias and activation, clipped to the output.
+void transform_output(const Correlation<float> &k, const Plan &p, const float *products, const float *bias, int64_t tile_row0,
+                      int64_t tile_column0, float *y) {
+  for (int64_t o = 0; o < k.out; ++o)
+    for (int64_t r = 0; r < p.block_rows; ++r) {
+      const int64_t row = 4 * (tile_row0 + r), rows = k.rows - row < 4 ? k.rows - row : 4;
+      const float *in = products + o * p.padded_tiles + r * p.block_columns;
+      for (int64_t t = 0; t < p.block_columns && rows > 0; t += L) {
+        V m[6][6], u[4][6];
+        for (int i = 0; i < 6; ++i)
+          for (int j = 0; j < 6; ++j) m[i][j] = load(in + (6 * i + j) * p.point_out + t);
+        for (int j = 0; j < 6; ++j) {
+          V d[6] = {m[0][j], m[1][j], m[2][j], m[3][j], m[4][j], m[5][j]};
+          winograd_output(d);
+          for (int i = 0; i < 4; ++i) u[i][j] = d[i];
+        }
+        const int64_t column = 4 * (tile_column0 + t), tiles_end = 4 * (tile_column0 + p.block_columns);
+        int64_t count = (k.columns < tiles_end ? k.columns : tiles_end) - column;
+        count = count < 4 * L ? count : 4 * L;
+        for (int i = 0; i < rows; ++i) {
+          V *d = u[i];
+          winograd_output(d);
+          interleave4<float>(d);
+          for (int j = 0; j < 4; ++j) {
+            if (bias) d[j] += bias[o];
+            if (k.relu) d[j] = d[j] < 0.0f ? V{} : d[j];
+          }
+          float *target = y + (o * k.y_h + row + i) * k.y_width + column;
+          for (int64_t j = 0; j < 4; ++j) {
+            if (count >= (j + 1) * L)
+              store(target + j * L, d[j]);
+            else if (count > j * L)
+              store_partial(target + j * L, d[j], count - j * L);
+          }
+        }
+      }
+    }
+}
+
+// packed[point][g][tile of o][c][o] = G w G'; index[3][3] is where a tap's weight lies.
+void transform_weights(const Correlation<float> &k, const int64_t (&index)[3][3], float *packed) {
+  const int64_t tiles = ceil_div(k.out, MOST_CHANNELS), point = k.groups * k.out * k.in;
+  parallel_for(k.groups * tiles, [&](int64_t task) {
+    const int64_t g = task / tiles, o_end = (task % tiles + 1) * MOST_CHANNELS < k.out ? (task % tiles + 1) * MOST_CHANNELS : k.out;
+    for (int64_t o = task % tiles * MOST_CHANNELS; o < o_end;) {
+      const int channels = tile_channels(k.out - o);
+      const float *w = k.w + g * k.w_group + o * k.w_out;
+      float *out = packed + (g * k.out + o) * k.in;
+      for (int64_t c = 0; c < k.in; ++c, out += channels) {
+        float g1[6][3][MOST_CHANNELS];
+        for (int b = 0; b < 3; ++b)
+          for (int i = 0; i < channels; ++i) {
+            const float *tap = w + i * k.w_out + c * k.w_in;
+            winograd_weight(tap[index[0][b]], tap[index[1][b]], tap[index[2][b]], &g1[0][b][i], 3 * MOST_CHANNELS);
+          }
+        for (int a = 0; a < 6; ++a)
+          for (int i = 0; i < channels; ++i) winograd_weight(g1[a][0][i], g1[a][1][i], g1[a][2][i], out + 6 * a * point + i, point);
+      }
+      o += channels;
+    }
+  });
+}
+
+} // namespace
+
+bool winograd_serves(const Correlation<float> &k) {
+  int64_t row, column, index[3][3];
+  return k.stride_h == 1 && k.stride_w == 1 && k.row_step == 1 && k.column_step == 1 && k.in >= 12 && k.out >= 12 && k.rows >= 4 &&
+         k.columns >= 8 && square_of_taps(k, row, column, index);
+}
+
+int correlate_winograd(const Correlation<float> &k) {
+  if (k.n == 0) return TG_OK;
+  int64_t first_row, first_column, index[3][3];
+  square_of_taps(k, first_row, first_column, index);
+  const Plan p = make_plan(k, first_row, first_column);
+  const int64_t point_weights = k.groups * k.out * k.in;
+  float *weights = static_cast<float *>(scratch(CONV_SCRATCH_SHARED, 36 * point_weights * 4));
+  if (!weights) return fail("conv: out of memory for %lld transformed weights", static_cast<long long>(36 * point_weights));
+  transform_weights(k, index, weights);
+
+  const int64_t blocks_h = ceil_div(p.tile_rows, p.block_rows), blocks_w = ceil_div(p.tile_columns, p.block_columns);
+  const int64_t in_elements = 36 * p.point_in + 4 * L, out_elements = 36 * p.point_out + 4 * L, rows_elements = 6 * p.row_elements + 4 * L;
+  int failed = 0;
+  parallel_for(k.n * k.groups * blocks_h * blocks_w, [&](int64_t task) {
+    const int64_t bw = task % blocks_w, bh = task / blocks_w % blocks_h, g = task / (blocks_w * blocks_h) % k.groups,
+                  image = task / (blocks_w * blocks_h * k.groups);
+    float *in = static_cast<float *>(scratch(CONV_SCRATCH_TASK, (in_elements + out_elements + rows_elements) * 4));
+    if (!in) {
+      __atomic_store_n(&failed, 1, __ATOMIC_RELAXED);
+      return;
+    }
+    float *products = in + in_elements, *rows = products + out_elements;
+    const int64_t tile_row = bh * p.block_rows, tile_column = bw * p.block_columns;
+    transform_input(k, p, k.x + (image * k.groups + g) * k.in * k.h * k.width, tile_row, tile_column, rows, in);
+    const int64_t offset = 0;
+    for (int64_t point = 0; point < 36; ++point)
+      for (int64_t o = 0; o < k.out;) {
+        const int channels = tile_channels(k.out - o), most = vectors_beside(channels);
+        const float *w = weights + point * point_weights + (g * k.out + o) * k.in;
+        const int64_t vectors = p.padded_tiles / L;
+        for (int64_t v = 0; v < vectors;) {
+          const int64_t left = vectors - v, count = ceil_div(left, ceil_div(left, most));
+          multiply_tile<float>(channels, static_cast<int>(count), in + point * p.point_in + v * L, &offset, int64_t(1), k.in,
+                               p.padded_tiles, w, static_cast<const float *>(nullptr), false,
+                               products + point * p.point_out + o * p.padded_tiles + v * L, p.padded_tiles);
+          v += count;
+        }
+        o += channels;
+      }
+    transform_output(k, p, products, k.bias ? k.bias + g * k.out : nullptr, tile_row, tile_column,
+                     k.y + (image * k.groups + g) * k.out * k.y_h * k.y_width);
+  });
+  return failed ? fail("conv: out of memory for a block of %lld tiles", static_cast<long long>(p.tiles)) : static_cast<int>(TG_OK);
+}
+
+} // namespace tautgrad::cpu::TG_ISA

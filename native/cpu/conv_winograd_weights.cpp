@@ -1,0 +1,236 @@
+// The weight gradient of a 3x3 convolution of stride 1 by Winograd's F(3x3, 4x4), the transpose of F(4x4, 3x3):
+//   dw = A' [ sum over tiles of (G dy G') .* (B' x B) ] A
+// with dy the 4x4 gradients of a tile and x the 6x6 inputs it saw. Channels lie along the lanes: the sums over tiles are then 36
+// matrix products [out, tiles] x [tiles, in]. Tasks own a fixed share of the tiles; their results are added in order.
+#include "conv_pack.hpp"
+#include "winograd.hpp"
+
+namespace tautgrad::cpu::TG_ISA {
+namespace {
+
+using V = vec<float>;
+constexpr int L = lanes<float>;
+constexpr int ROWS = VECTOR_REGISTERS == 32 ? 8 : 4; // output channels of a register tile
+
+struct Plan {
+  int64_t tile_rows, tile_columns, block_rows, block_columns, tiles;
+  int64_t in, out;           // channels, padded to whole vectors
+  int64_t point_x, point_dy; // elements between points
+  int64_t columns;           // of a strip of pixels
+  int64_t blocks_h, blocks_w, parts, blocks_per_part;
+  int64_t first_row, first_column;
+};
+
+Plan make_plan(const Correlation<float> &k, int64_t first_row, int64_t first_column) {
+  Plan p{};
+  p.tile_rows = ceil_div(k.rows, 4);
+  p.tile_columns = ceil_div(k.columns, 4);
+  p.in = ceil_div(k.in, L) * L;
+  p.out = ceil_div(k.out, L) * L;
+  int64_t wanted = 2048 / (p.in > p.out ? p.in : p.out); // both transformed operands and the sums share L2
+  wanted = wanted < 24 ? 24 : wanted > 128 ? 128 : wanted;
+  p.block_columns = ceil_div(p.tile_columns, ceil_div(p.tile_columns, wanted));
+  const int64_t rows = wanted / p.block_columns;
+  p.block_rows = rows < 1 ? 1 : rows > p.tile_rows ? p.tile_rows : rows;
+  p.tiles = p.block_rows * p.block_columns;
+  p.point_x = p.tiles * p.in + L;
+  p.point_dy = p.tiles * p.out + L;
+  p.columns = ceil_div(4 * p.block_columns + 2, L) * L;
+  p.blocks_h = ceil_div(p.tile_rows, p.block_rows);
+  p.blocks_w = ceil_div(p.tile_columns, p.block_columns);
+  const int64_t blocks = k.n * p.blocks_h * p.blocks_w;
+  p.blocks_per_part = ceil_div(blocks, 16);
+  p.parts = ceil_div(blocks, p.blocks_per_part);
+  p.first_row = first_row;
+  p.first_column = first_column;
+  return p;
+}
+
+// strip[row][column][lane] = plane[first + lane] at (first_row + row, first_column + column), zeros outside, `rows` rows.
+void pack_strip(const float *planes, int64_t channels, int64_t h, int64_t width, int64_t first_row, int64_t first_column, int rows,
+                int64_t columns, int64_t padded_columns, float *lines, float *strip) {
+  for (int i = 0; i < rows; ++i, strip += padded_columns * L) {
+    const int64_t row = first_row + i;
+    if (row < 0 || row >= h) {
+      memset(strip, 0, static_cast<size_t>(padded_columns * L) * sizeof(float));
+      continue;
+    }
+    for (int64_t c = 0; c < L; ++c) {
+      if (c < channels) pack_row(planes + (c * h + row) * width, width, first_column, 1, 0, columns, lines + c * padded_columns);
+      if (c >= channels) memset(lines + c * padded_columns, 0, static_cast<size_t>(columns) * sizeof(float));
+    }
+    for (int64_t j = 0; j < padded_columns; j += L) {
+      V block[L];
+      for (int c = 0; c < L; ++c) block[c] = load(lines + c * padded_columns + j);
+      transpose_lanes<float>(block);
+      for (int c = 0; c < L; ++c) store(strip + (j + c) * L, block[c]);
+    }
+  }
+}
+
+// x[point][tile][c] = B' x B
+void transform_input(const Correlation<float> &k, const Plan &p, const float *image, int64_t tile_row, int64_t tile_column, float *lines,
+                     float *strip, float *x) {
+  for (int64_t c = 0; c < k.in; c += L)
+    for (int64_t r = 0; r < p.block_rows; ++r) {
+      pack_strip(image + c * k.h * k.width, k.in - c, k.h, k.width, 4 * (tile_row + r) + p.first_row, 4 * tile_column + p.first_column, 6,
+                 4 * p.block_columns + 2, p.columns, lines, strip);
+      const int64_t row = p.columns * L;
+      for (int64_t j = 0; j < 4 * p.block_columns + 2; ++j) {
+        V d[6];
+        for (int i = 0; i < 6; ++i) d[i] = load(strip + i * row + j * L);
+        winograd_input(d);
+        for (int i = 0; i < 6; ++i) store(strip + i * row + j * L, d[i]);
+      }
+      for (int64_t t = 0; t < p.block_columns; ++t) {
+        float *out = x + (r * p.block_columns + t) * p.in + c;
+        for (int i = 0; i < 6; ++i) {
+          V d[6];
+          for (int j = 0; j < 6; ++j) d[j] = load(strip + i * row + (4 * t + j) * L);
+          winograd_input(d);
+          for (int j = 0; j < 6; ++j) store(out + (6 * i + j) * p.point_x, d[j]);
+        }
+      }
+    }
+}
+
+// g[point][tile][o] = G dy G'; outputs beyond the image count as zero
+void transform_gradient(const Correlation<float> &k, const Plan &p, const float *dy, int64_t tile_row, int64_t tile_column, float *lines,
+                        float *strip, float *g) {
+  for (int64_t o = 0; o < k.out; o += L)
+    for (int64_t r = 0; r < p.block_rows; ++r) {
+      pack_strip(dy + o * k.rows * k.columns, k.out - o, k.rows, k.columns, 4 * (tile_row + r), 4 * tile_column, 4, 4 * p.block_columns,
+                 p.columns, lines, strip);
+      const int64_t row = p.columns * L;
+      for (int64_t j = 0; j < 4 * p.block_columns; ++j) {
+        V d[6];
+        for (int i = 0; i < 4; ++i) d[i] = load(strip + i * row + j * L);
+        winograd_gradient(d);
+        for (int i = 0; i < 6; ++i) store(strip + i * row + j * L, d[i]);
+      }
+      for (int64_t t = 0; t < p.block_columns; ++t) {
+        float *out = g + (r * p.block_columns + t) * p.out + o;
+        for (int i = 0; i < 6; ++i) {
+          V d[6];
+          for (int j = 0; j < 4; ++j) d[j] = load(strip + i * row + (4 * t + j) * L);
+          winograd_gradient(d);
+          for (int j = 0; j < 6; ++j) store(out + (6 * i + j) * p.point_dy, d[j]);
+        }
+      }
+    }
+}
+
+// sums[o][v] += sum_t g[t][o] x[t][v]
+template <int N>
+void add_products(int64_t tiles, const float *g, int64_t g_stride, const float *x, int64_t x_stride, float *sums, int64_t sums_stride) {
+  V acc[ROWS][N];
+#pragma GCC unroll 8
+  for (int o = 0; o < ROWS; ++o)
+#pragma GCC unroll 4
+    for (int v = 0; v < N; ++v) acc[o][v] = load(sums + o * sums_stride + v * L);
+  for (int64_t t = 0; t < tiles; ++t, g += g_stride, x += x_stride) {
+    V xv[N];
+#pragma GCC unroll 4
+    for (int v = 0; v < N; ++v) xv[v] = load(x + v * L);
+#pragma GCC unroll 8
+    for (int o = 0; o < ROWS; ++o)
+#pragma GCC unroll 4
+      for (int v = 0; v < N; ++v) acc[o][v] += g[o] * xv[v];
+  }
+#pragma GCC unroll 8
+  for (int o = 0; o < ROWS; ++o)
+#pragma GCC unroll 4
+    for (int v = 0; v < N; ++v) store(sums + o * sums_stride + v * L, acc[o][v]);
+}
+
+// out[o][3 a + b][c] = A' sums A
+void transform_sums(const Correlation<float> &k, const Plan &p, const float *sums, float *out) {
+  const int64_t point = p.out * p.in;
+  for (int64_t o = 0; o < k.out; ++o)
+    for (int64_t c = 0; c < p.in; c += L) {
+      V u[3][6];
+      for (int j = 0; j < 6; ++j) {
+        V d[6];
+        for (int i = 0; i < 6; ++i) d[i] = load(sums + (6 * i + j) * point + o * p.in + c);
+        winograd_weight_gradient(d);
+        for (int i = 0; i < 3; ++i) u[i][j] = d[i];
+      }
+      for (int i = 0; i < 3; ++i) {
+        winograd_weight_gradient(u[i]);
+        for (int j = 0; j < 3; ++j) store(out + (o * 9 + 3 * i + j) * p.in + c, u[i][j]);
+      }
+    }
+}
+} // namespace
+
+bool winograd_weights_serves(const Correlation<float> &k) {
+  int64_t row, column, index[3][3];
+  const bool lanes_filled = 10 * k.in >= 7 * ceil_div(k.in, L) * L; // else the direct kernel, which wastes no lanes, is faster
+  return k.stride_h == 1 && k.stride_w == 1 && lanes_filled && k.in >= 12 && k.out >= 12 && k.rows >= 4 && k.columns >= 8 && k.n > 0 &&
+         square_of_taps(k, row, column, index);
+}
+
+int correlate_winograd_weights(const Correlation<float> &k, const float *dy, float *dw) {
+  int64_t first_row, first_column, index[3][3];
+  square_of_taps(k, first_row, first_column, index);
+  const Plan p = make_plan(k, first_row, first_column);
+  const int64_t part = k.groups * k.out * 9 * p.in;
+  float *partial = static_cast<float *>(scratch(CONV_SCRATCH_PARTIAL, p.parts * part * 4));
+  if (!partial) return fail("conv_weights: out of memory for %lld partial weights", static_cast<long long>(p.parts * part));
+
+  int failed = 0;
+  const int64_t blocks = k.n * p.blocks_h * p.blocks_w;
+  parallel_for(p.parts * k.groups, [&](int64_t task) {
+    const int64_t g = task % k.groups, own = task / k.groups;
+    const int64_t x_elements = 36 * p.point_x, g_elements = 36 * p.point_dy, sum_elements = 36 * p.out * p.in,
+                  strip_elements = 6 * p.columns * L;
+    float *x =
+        static_cast<float *>(scratch(CONV_SCRATCH_TASK, (x_elements + g_elements + sum_elements + strip_elements + L * p.columns) * 4));
+    if (!x) {
+      __atomic_store_n(&failed, 1, __ATOMIC_RELAXED);
+      return;
+    }
+    float *gradient = x + x_elements, *sums = gradient + g_elements, *strip = sums + sum_elements, *lines = strip + strip_elements;
+    memset(sums, 0, static_cast<size_t>(sum_elements) * sizeof(float));
+    const int64_t last = (own + 1) * p.blocks_per_part < blocks ? (own + 1) * p.blocks_per_part : blocks;
+    for (int64_t block = own * p.blocks_per_part; block < last; ++block) {
+      const int64_t bw = block % p.blocks_w, bh = block / p.blocks_w % p.blocks_h, image = block / (p.blocks_w * p.blocks_h);
+      transform_input(k, p, k.x + (image * k.groups + g) * k.in * k.h * k.width, bh * p.block_rows, bw * p.block_columns, lines, strip, x);
+      transform_gradient(k, p, dy + (image * k.groups + g) * k.out * k.rows * k.columns, bh * p.block_rows, bw * p.block_columns, lines,
+                         strip, gradient);
+      for (int64_t point = 0; point < 36; ++point)
+        for (int64_t o = 0; o < k.out; o += ROWS) {
+          const float *a = gradient + point * p.point_dy + o;
+          float *out = sums + (point * p.out + o) * p.in;
+          for (int64_t c = 0; c < p.in;) {
+            const float *b = x + point * p.point_x + c;
+            const int64_t left = (p.in - c) / L;
+            if (left == 3 && ROWS == 8) {
+              add_products<3>(p.tiles, a, p.out, b, p.in, out + c, p.in);
+              c += 3 * L;
+            } else if (left >= 2) {
+              add_products<2>(p.tiles, a, p.out, b, p.in, out + c, p.in);
+              c += 2 * L;
+            } else {
+              add_products<1>(p.tiles, a, p.out, b, p.in, out + c, p.in);
+              c += L;
+            }
+          }
+        }
+    }
+    transform_sums(k, p, sums, partial + own * part + g * k.out * 9 * p.in);
+  });
+  if (failed) return fail("conv_weights: out of memory for a block of %lld tiles", static_cast<long long>(p.tiles));
+  parallel_for(k.groups * k.out, [&](int64_t plane) {
+    float *out = dw + plane / k.out * k.w_group + plane % k.out * k.w_out;
+    for (int64_t tap = 0; tap < 9; ++tap) {
+      float *first = partial + (plane * 9 + tap) * p.in;
+      for (int64_t other = 1; other < p.parts; ++other)
+        for (int64_t c = 0; c < k.in; ++c) first[c] += first[other * part + c];
+      for (int64_t c = 0; c < k.in; ++c) out[c * k.w_in + index[tap / 3][tap % 3]] = first[c];
+    }
+  });
+  return TG_OK;
+}
+
+} // namespace tautgrad::cpu::TG_ISA

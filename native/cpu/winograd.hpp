@@ -1,0 +1,98 @@
+// The one-dimensional transforms of Winograd's F(4, 3) and of its transpose F(3, 4), points 0, 1, -1, 2, -2, infinity, and the lane
+// shuffles that bring every fourth pixel together.
+#pragma once
+
+#include "conv.hpp"
+
+namespace tautgrad::cpu::TG_ISA {
+namespace {
+
+// d := B' d
+template <class V> TG_INLINE void winograd_input(V (&d)[6]) {
+  const V a = d[4] - 4.0f * d[2], b = d[3] - 4.0f * d[1], c = d[4] - d[2], e = 2.0f * (d[3] - d[1]);
+  d[0] = 4.0f * d[0] - 5.0f * d[2] + d[4];
+  d[5] = 4.0f * d[1] - 5.0f * d[3] + d[5];
+  d[1] = a + b;
+  d[2] = a - b;
+  d[3] = c + e;
+  d[4] = c - e;
+}
+
+// d[0..3] := A' d[0..5]
+template <class V> TG_INLINE void winograd_output(V *d) {
+  const V s = d[1] + d[2], a = d[1] - d[2], u = d[3] + d[4], b = d[3] - d[4];
+  d[0] = d[0] + s + u;
+  d[1] = a + 2.0f * b;
+  d[2] = s + 4.0f * u;
+  d[3] = a + 8.0f * b + d[5];
+}
+
+// Where the taps form a full 3x3 square: its upper left shift, and the weight index of each place.
+bool square_of_taps(const Correlation<float> &k, int64_t &first_row, int64_t &first_column, int64_t (&index)[3][3]) {
+  if (k.tap_count != 9) return false;
+  first_row = first_column = INT64_MAX;
+  for (int t = 0; t < 9; ++t) {
+    first_row = k.taps[t].row < first_row ? k.taps[t].row : first_row;
+    first_column = k.taps[t].column < first_column ? k.taps[t].column : first_column;
+  }
+  int seen = 0;
+  for (int t = 0; t < 9; ++t) {
+    const int64_t a = k.taps[t].row - first_row, b = k.taps[t].column - first_column;
+    if (a > 2 || b > 2) return false;
+    index[a][b] = k.taps[t].index;
+    seen |= 1 << (3 * a + b);
+  }
+  return seen == 511;
+}
+// out[0], out[step], ... out[5 step] = G (w0, w1, w2)
+TG_INLINE void winograd_weight(float w0, float w1, float w2, float *out, int64_t step) {
+  const float s = (w0 + w2) * (-1.0f / 6), t = w1 * (1.0f / 6), u = w0 * (1.0f / 24) + w2 * (1.0f / 6), v = w1 * (1.0f / 12);
+  out[0] = w0 * 0.25f;
+  out[step] = s - t;
+  out[2 * step] = s + t;
+  out[3 * step] = u + v;
+  out[4 * step] = u - v;
+  out[5 * step] = w2;
+}
+
+// The transposed algorithm F(3, 4): d[0..5] := G (d[0..3]) for a gradient of four outputs, d[0..2] := A' d[0..5] for three weights.
+template <class V> TG_INLINE void winograd_gradient(V *d) {
+  const V s = (d[0] + d[2]) * (-1.0f / 6), t = (d[1] + d[3]) * (1.0f / 6), u = d[0] * (1.0f / 24) + d[2] * (1.0f / 6),
+          v = d[1] * (1.0f / 12) + d[3] * (1.0f / 3);
+  d[5] = d[3];
+  d[0] = d[0] * 0.25f;
+  d[1] = s - t;
+  d[2] = s + t;
+  d[3] = u + v;
+  d[4] = u - v;
+}
+template <class V> TG_INLINE void winograd_weight_gradient(V *d) {
+  const V s = d[1] + d[2], a = d[1] - d[2], u = d[3] + d[4], b = d[3] - d[4];
+  d[0] = d[0] + s + u;
+  d[1] = a + 2.0f * b;
+  d[2] = s + 4.0f * u + d[5];
+}
+
+// d[0..3], 4 L consecutive elements, become the elements 4 t, 4 t + 1, 4 t + 2, 4 t + 3.
+template <class T> TG_INLINE void deinterleave4(vec<T> *d) {
+  constexpr lane_numbers<T> n{};
+  const vec<T> e0 = even_lanes(d[0], d[1], n), o0 = odd_lanes(d[0], d[1], n), e1 = even_lanes(d[2], d[3], n), o1 = odd_lanes(d[2], d[3], n);
+  d[0] = even_lanes(e0, e1, n);
+  d[1] = even_lanes(o0, o1, n);
+  d[2] = odd_lanes(e0, e1, n);
+  d[3] = odd_lanes(o0, o1, n);
+}
+// The inverse.
+template <class T> TG_INLINE void interleave4(vec<T> *d) {
+  constexpr lane_numbers<T> n{};
+  const vec<T> a0 = zip_low(d[0], d[2], n), a1 = zip_high(d[0], d[2], n), b0 = zip_low(d[1], d[3], n), b1 = zip_high(d[1], d[3], n);
+  d[0] = zip_low(a0, b0, n);
+  d[1] = zip_high(a0, b0, n);
+  d[2] = zip_low(a1, b1, n);
+  d[3] = zip_high(a1, b1, n);
+}
+// v's lanes one down, `last` at the top
+template <class T> TG_INLINE vec<T> next_lane(vec<T> v, T last) { return shifted_down(v, splat(last), lane_numbers<T>{}); }
+
+} // namespace
+} // namespace tautgrad::cpu::TG_ISA

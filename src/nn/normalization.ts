@@ -1,0 +1,113 @@
+/** Batch and layer normalisation. */
+import { underlying } from '../autodiff/index.js';
+import { add, div, mean, mul, normalize, reshape, sqrt, square, sub } from '../ops/index.js';
+import { full, outsideScopes, type Tensor, tidy } from '../tensor/index.js';
+import { checkCount } from './conv.js';
+import { Buffer, constantParameter, Module, type Parameter } from './module.js';
+
+export interface BatchNormOptions {
+  channels: number;
+  /** Added to the variance. Default 1e-5. */
+  epsilon?: number;
+  /** Weight of the newest batch in the running statistics. Default 0.1. */
+  momentum?: number;
+}
+
+/**
+ * Ioffe and Szegedy 2015: per channel, (x - mean) / sqrt(variance + epsilon) · weight + bias, with the batch's statistics in training and
+ * the running ones otherwise. The running variance is the unbiased one.
+ */
+abstract class BatchNorm extends Module {
+  readonly weight: Parameter;
+  readonly bias: Parameter;
+  readonly runningMean: Buffer;
+  readonly runningVariance: Buffer;
+  readonly #epsilon: number;
+  readonly #momentum: number;
+
+  constructor(
+    options: BatchNormOptions,
+    private readonly ranks: readonly number[],
+  ) {
+    super();
+    const channels = checkCount(options.channels, 'channels');
+    this.#epsilon = options.epsilon ?? 1e-5;
+    this.#momentum = options.momentum ?? 0.1;
+    this.weight = constantParameter([channels], 1);
+    this.bias = constantParameter([channels], 0);
+    this.runningMean = new Buffer(outsideScopes(() => full([channels], 0)));
+    this.runningVariance = new Buffer(outsideScopes(() => full([channels], 1)));
+  }
+
+  override forward(x: Tensor): Tensor {
+    if (!this.ranks.includes(x.rank) || x.shape[1] !== this.weight.value.shape[0]) {
+      throw new RangeError(
+        `Expected a tensor with ${this.weight.value.shape[0]} channels for x but received shape [${x.shape.join(', ')}]`,
+      );
+    }
+    return tidy(() => {
+      const perChannel = (v: Tensor): Tensor => reshape(v, [1, -1, ...new Array<number>(x.rank - 2).fill(1)]);
+      let centred: Tensor;
+      let variance: Tensor;
+      if (this.training) {
+        const axes = x.shape.flatMap((_, i) => (i === 1 ? [] : [i]));
+        const batchMean = mean(x, { axes, keepDims: true });
+        centred = sub(x, batchMean);
+        variance = mean(square(centred), { axes, keepDims: true });
+        this.#record(batchMean, variance, x.size / (x.shape[1] as number));
+      } else {
+        centred = sub(x, perChannel(this.runningMean.value));
+        variance = perChannel(this.runningVariance.value);
+      }
+      const scale = div(perChannel(this.weight.value), sqrt(add(variance, this.#epsilon)));
+      return add(mul(centred, scale), perChannel(this.bias.value));
+    });
+  }
+
+  /** Statistics carry no derivative. */
+  #record(batchMean: Tensor, variance: Tensor, count: number): void {
+    const [m, v] = [underlying(batchMean), underlying(variance)];
+    if (m === null || v === null) return;
+    const blend = (slot: Buffer, batch: Tensor): void =>
+      slot.value.assign(add(mul(slot.value, 1 - this.#momentum), mul(reshape(batch, slot.value.shape), this.#momentum)));
+    blend(this.runningMean, m);
+    blend(this.runningVariance, count > 1 ? mul(v, count / (count - 1)) : v);
+  }
+}
+
+/** x: [n, channels, h, w] */
+export class BatchNorm2d extends BatchNorm {
+  constructor(options: BatchNormOptions) {
+    super(options, [4]);
+  }
+}
+
+/** x: [n, channels] or [n, channels, length] */
+export class BatchNorm1d extends BatchNorm {
+  constructor(options: BatchNormOptions) {
+    super(options, [2, 3]);
+  }
+}
+
+/** Ba, Kiros and Hinton 2016: normalises the last axes, whose extents are `shape`. */
+export class LayerNorm extends Module {
+  readonly weight: Parameter;
+  readonly bias: Parameter;
+  readonly #epsilon: number;
+
+  constructor({ shape, epsilon = 1e-5 }: { shape: readonly number[]; epsilon?: number }) {
+    super();
+    for (const n of shape) checkCount(n, 'shape');
+    this.weight = constantParameter(shape, 1);
+    this.bias = constantParameter(shape, 0);
+    this.#epsilon = epsilon;
+  }
+
+  override forward(x: Tensor): Tensor {
+    return tidy(() => {
+      const rank = this.weight.value.rank;
+      const axes = Array.from({ length: rank }, (_, i) => x.rank - rank + i);
+      return add(mul(normalize(x, axes, this.#epsilon), this.weight.value), this.bias.value);
+    });
+  }
+}
