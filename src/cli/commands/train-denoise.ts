@@ -13,8 +13,9 @@ import { TrainingProgress } from '../progress.js';
 import { type RunSettings, readRunSettings, requireSameSettings, writeRunSettings } from '../run-settings.js';
 import { finalMeans, reportFooter, trainingCharts } from '../training-report.js';
 
-export interface TrainDenoiseOptions extends Partial<Omit<RunSettings, 'command' | 'data' | 'minutes'>> {
+export interface TrainDenoiseOptions extends Partial<Omit<RunSettings, 'command' | 'data' | 'steps' | 'minutes'>> {
   data?: string;
+  steps?: number;
   minutes?: number;
   out: string;
   resume?: boolean;
@@ -41,7 +42,7 @@ export async function trainDenoise(options: TrainDenoiseOptions): Promise<void> 
           batchSize: settings.batch,
           learningRate: settings.learningRate,
           seed: settings.seed,
-          steps: settings.minutes === null ? settings.steps : Number.MAX_SAFE_INTEGER,
+          steps: settings.steps ?? Number.MAX_SAFE_INTEGER,
           ...(settings.minutes !== null && { budgetSeconds: settings.minutes * 60 }),
           folder,
           signal,
@@ -147,7 +148,7 @@ async function newSettings(folder: string, given: Given): Promise<RunSettings> {
     command: 'train denoise',
     data: given.data === undefined ? null : resolve(given.data),
     sigma: given.sigma ?? 25,
-    steps: given.steps ?? 2000,
+    steps: given.minutes === undefined ? (given.steps ?? 2000) : null,
     minutes: given.minutes ?? null,
     channels: given.channels ?? 1,
     depth: given.depth ?? 8,
