@@ -1,8 +1,9 @@
 // The direct line solver across SIMD lanes: every lane walks through its own lines.
 //
-// Slope form of the taut string's state machine (Condat 2013, in lengths and slopes). An open segment starts after the pull P0 of its first edge
-// (+lambda after a downward jump, -lambda after an upward one, 0 at the line's begin). With P the pull plus the sum of its samples and l its
-// length so far, the next edge allows the values lo = (P - lambda) / l .. hi = (P + lambda) / l, and
+// Slope form of the taut string's state machine (Condat 2013, in lengths and slopes). An open segment starts after the pull P0 of its first
+// edge
+// (+lambda after a downward jump, -lambda after an upward one, 0 at the line's begin). With P the pull plus the sum of its samples and l
+// its length so far, the next edge allows the values lo = (P - lambda) / l .. hi = (P + lambda) / l, and
 //   hi < vmin: the segment ends downwards, with value vmin, where vmin was last touched;
 //   lo > vmax: it ends upwards, with value vmax, where vmax was last touched;
 //   else vmin = max(vmin, lo), vmax = min(vmax, hi), touched where they changed.
@@ -10,8 +11,8 @@
 //
 // The comparisons that touch are written "not less", "not greater": NaN touches both bounds, and so does a segment's first sample. Hence
 // every segment holds at least one sample, every restart lies inside its line, and the walk ends for every input.
-// Sums are taken relative to the segment's first sample and compensated once per step, so that a value depends only on the segment's begin and
-// direction, never on where the walk came from.
+// Sums are taken relative to the segment's first sample and compensated once per step, so that a value depends only on the segment's begin
+// and direction, never on where the walk came from.
 #pragma once
 
 #include "lanes.hpp"
@@ -19,17 +20,17 @@
 namespace tautgrad::cpu::TG_ISA {
 namespace {
 
-// Lines as rows of a tile: line i has its samples at samples[i * stride ...]; at least 3 readable values follow the last line. Weighted lines
-// have a second array of the same layout: the width of the edge that follows each sample, 0 at the last. Where a segment ends, out receives
-// its value; elsewhere out is left as it is.
+// Lines as rows of a tile: line i has its samples at samples[i * stride ...]; at least 3 readable values follow the last line. Weighted
+// lines have a second array of the same layout: the width of the edge that follows each sample, 0 at the last. Where a segment ends, out
+// receives its value; elsewhere out is left as it is.
 template <class T> struct LineTile {
   int32_t lines, n, stride;
   const T *samples;
-  const T *widths;  // or null; with them, samples and widths are preceded by four zeros
-  const T *lambdas; // one per line
-  bool uniform;     // they are all equal
-  T *out;           // laid out as samples; without AVX-512, out[-1] is written to
-  T step_budget;    // steps (of up to four samples) that a line may take; what takes longer is left for a linear-time solver
+  const T *widths;     // or null; with them, samples and widths are preceded by four zeros
+  const T *lambdas;    // one per line
+  bool uniform;        // they are all equal
+  T *out;              // laid out as samples; without AVX-512, out[-1] is written to
+  T step_budget;       // steps (of up to four samples) that a line may take; what takes longer is left for a linear-time solver
   int32_t *unfinished; // those lines
   int32_t unfinished_count;
 };

@@ -29,9 +29,11 @@ template <class T> bool prox_line(int64_t n, const T *x, double lambda, const T 
   const auto sample = [&](int32_t i) { return double(x[int64_t(i) * stride]); };
   const auto ws = TautStringWorkspace::at(memory, n);
   if (weights)
-    taut_string(int32_t(n), sample, [&](int32_t k) { return edge_weight(lambda, double(weights[int64_t(k - 1) * stride])); }, write, ws);
+    taut_string(
+        int32_t(n), sample, [&](int32_t k) { return edge_weight(lambda, double(weights[int64_t(k - 1) * stride])); }, write, ws);
   else
-    taut_string(int32_t(n), sample, [&](int32_t) { return lambda; }, write, ws);
+    taut_string(
+        int32_t(n), sample, [&](int32_t) { return lambda; }, write, ws);
   return true;
 }
 
@@ -75,8 +77,17 @@ public:
       lambdas[i] = lambda_[(first + i) * lambda_stride_];
       uniform = uniform && lambdas[i] == lambdas[0];
     }
-    LineTile<T> tile{int32_t(count), int32_t(p_.n), p_.stride, samples, widths, lambdas, uniform, out, T(p_.STEPS_PER_SAMPLE * p_.n + 64),
-                     unfinished,     0};
+    LineTile<T> tile{int32_t(count),
+                     int32_t(p_.n),
+                     p_.stride,
+                     samples,
+                     widths,
+                     lambdas,
+                     uniform,
+                     out,
+                     T(p_.STEPS_PER_SAMPLE * p_.n + 64),
+                     unfinished,
+                     0};
     if (direct) {
       tile.stride = int32_t(p_.n);
       tile.samples = x_ + first * p_.n;
@@ -125,7 +136,8 @@ private:
     });
   }
 
-  // `lines` lines of n values from `from`, the place of `line` in a tensor of `total` values. What follows a line in the tile is never used.
+  // `lines` lines of n values from `from`, the place of `line` in a tensor of `total` values. What follows a line in the tile is never
+  // used.
   void stage_lines(int64_t n, int64_t line, int64_t lines, const T *from, int64_t total, T *to) const {
     if (p_.inner > 1) return stage_columns(n, p_.inner, lines, from, to, p_.stride);
     for (int64_t i = 0; i < lines; ++i) {
