@@ -7,6 +7,7 @@
 #if defined(__SSE2__)
 // GCC 12 takes the undefined pass-through operand of some intrinsics for an uninitialised variable.
 #pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
+#pragma GCC diagnostic ignored "-Wuninitialized"
 #include <immintrin.h>
 #endif
 

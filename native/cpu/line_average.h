@@ -2,7 +2,9 @@
 // fill spreads it. Sums are relative to the run's first value and compensated, so that float32 means are good to rounding.
 #pragma once
 
+#include "../kernels/segments.h"
 #include "line_tiles.h"
+#include "parallel.h"
 
 namespace tautgrad::cpu::TG_ISA {
 namespace {

@@ -167,15 +167,25 @@ private:
 };
 
 // y = prox of every line; x and y must not overlap. lambda: one per line at lambda[line * lambda_stride] (stride 0: one for all).
-// Returns false when out of memory.
-template <class T> bool prox_lines(const tg_lines &g, const T *x, const T *lambda, int64_t lambda_stride, const T *weights, T *y) {
+// before(tile, first line, lines) may prepare x, after(...) use y, while the tile is in the cache. Returns false when out of memory.
+template <class T, class Before, class After>
+bool prox_lines(const tg_lines &g, const T *x, const T *lambda, int64_t lambda_stride, const T *weights, T *y, const Before &before,
+                const After &after) {
   const LinePlan<T> plan(g);
   const LineSolver<T> solver(plan, x, lambda, lambda_stride, weights, y);
   int out_of_memory = 0;
   parallel_for(plan.tiles, [&](int64_t tile) {
+    const int64_t first = tile * plan.per_tile, left = plan.lines - first, count = left < plan.per_tile ? left : plan.per_tile;
+    before(tile, first, count);
     if (!solver.solve_tile(tile)) __atomic_store_n(&out_of_memory, 1, __ATOMIC_RELAXED);
+    after(tile, first, count);
   });
   return out_of_memory == 0;
+}
+
+template <class T> bool prox_lines(const tg_lines &g, const T *x, const T *lambda, int64_t lambda_stride, const T *weights, T *y) {
+  const auto nothing = [](int64_t, int64_t, int64_t) {};
+  return prox_lines(g, x, lambda, lambda_stride, weights, y, nothing, nothing);
 }
 
 } // namespace
