@@ -29,17 +29,15 @@ template <class T> bool prox_line(int64_t n, const T *x, double lambda, const T 
   const auto sample = [&](int32_t i) { return double(x[int64_t(i) * stride]); };
   const auto ws = TautStringWorkspace::at(memory, n);
   if (weights)
-    taut_string(
-        int32_t(n), sample, [&](int32_t k) { return edge_weight(lambda, double(weights[int64_t(k - 1) * stride])); }, write, ws);
+    taut_string<sizeof(T) == 8>(int32_t(n), sample, [&](int32_t k) { return edge_weight(lambda, double(weights[int64_t(k - 1) * stride])); }, write, ws);
   else
-    taut_string(
-        int32_t(n), sample, [&](int32_t) { return lambda; }, write, ws);
+    taut_string<sizeof(T) == 8>(int32_t(n), sample, [&](int32_t) { return lambda; }, write, ws);
   return true;
 }
 
 // How the lines of [outer, n, inner] are cut into tiles: by the sizes only.
 template <class T> struct LinePlan {
-  enum { TILE_SAMPLES = 32768, STEPS_PER_SAMPLE = 6 };
+  enum { TILE_SAMPLES = 32768 };
   int64_t n, inner, lines, per_tile, tiles;
   int32_t stride;
   bool direct;
@@ -85,7 +83,7 @@ public:
                      lambdas,
                      uniform,
                      out,
-                     T(p_.STEPS_PER_SAMPLE * p_.n + 64),
+                     T(STEPS_PER_SAMPLE * p_.n + 64),
                      unfinished,
                      0};
     if (direct) {
