@@ -85,7 +85,9 @@ export class Conv2d extends ConvBase {
 
   /** relu(forward(x)) in one pass. */
   forwardRelu(x: Tensor): Tensor {
-    return this.bias === null ? tidy(() => relu(super.forward(x))) : convLayer2d(x, this.weight.value, this.bias.value, { ...this.conv, relu: true });
+    return this.bias === null
+      ? tidy(() => relu(super.forward(x)))
+      : convLayer2d(x, this.weight.value, this.bias.value, { ...this.conv, relu: true });
   }
 
   protected override apply(x: Tensor): Tensor {

@@ -7,7 +7,15 @@ import { kernels } from '../backend/index.js';
 import { formatShape, type Storage, Tensor, tidy } from '../tensor/index.js';
 import { broadcastTo, reshape, sum } from './broadcast.js';
 import { checkFloat, code } from './common.js';
-import { type ConvGeometry, type ConvOptions, convDataPrimitive, convForwardPrimitive, convGeometry, convWeightsPrimitive, nativeParams } from './conv.js';
+import {
+  type ConvGeometry,
+  type ConvOptions,
+  convDataPrimitive,
+  convForwardPrimitive,
+  convGeometry,
+  convWeightsPrimitive,
+  nativeParams,
+} from './conv.js';
 import { add, maskPositive } from './elementwise.js';
 
 interface LayerParams {
@@ -21,13 +29,17 @@ export const convLayerPrimitive: Primitive<LayerParams> = definePrimitive<LayerP
   shape: ([x], { geometry }) => [{ dtype: x!.dtype, shape: geometry.y }],
   kernel: ([x, w, bias], { geometry, relu }) => {
     const y = Tensor.empty(x!.dtype, geometry.y);
-    if (y.size > 0) kernels.convForwardBias(code(x!), nativeParams(geometry), x!.address, w!.address, bias!.address, relu ? 1 : 0, y.address);
+    if (y.size > 0)
+      kernels.convForwardBias(code(x!), nativeParams(geometry), x!.address, w!.address, bias!.address, relu ? 1 : 0, y.address);
     return [y];
   },
   jvp: ([x, w, bias], [dx, dw, db], params) => {
     const y = bind1(convLayerPrimitive, [x!, w!, bias!], params);
     const moving = [dx ?? null, dw ?? null, db ?? null];
-    const tangent = bind1(convLayerTangentPrimitive, [y, x!, w!, ...moving.filter((t) => t !== null)], { ...params, moves: moving.map((t) => t !== null) });
+    const tangent = bind1(convLayerTangentPrimitive, [y, x!, w!, ...moving.filter((t) => t !== null)], {
+      ...params,
+      moves: moving.map((t) => t !== null),
+    });
     return { outputs: [y], tangents: [tangent] };
   },
 });
@@ -75,7 +87,14 @@ function pushForward(inputs: readonly Tensor[], params: TangentParams): Tensor {
   });
 }
 
-function composedTranspose(ct: Tensor, y: Tensor, x: Tensor, w: Tensor, { geometry, relu }: TangentParams, wanted: readonly boolean[]): [Tangent, Tangent, Tangent] {
+function composedTranspose(
+  ct: Tensor,
+  y: Tensor,
+  x: Tensor,
+  w: Tensor,
+  { geometry, relu }: TangentParams,
+  wanted: readonly boolean[],
+): [Tangent, Tangent, Tangent] {
   const g = relu ? maskPositive(y, ct) : ct;
   return [
     wanted[0] ? bind1(convDataPrimitive, [g, w], geometry) : null,
@@ -88,7 +107,13 @@ function composedTranspose(ct: Tensor, y: Tensor, x: Tensor, w: Tensor, { geomet
 const masked = new WeakMap<Storage, Storage>();
 
 function fusedTranspose(
-  ct: Tensor, y: Tensor, x: Tensor, w: Tensor, { geometry, relu }: TangentParams, wanted: readonly boolean[], dxTracer: Tensor | null,
+  ct: Tensor,
+  y: Tensor,
+  x: Tensor,
+  w: Tensor,
+  { geometry, relu }: TangentParams,
+  wanted: readonly boolean[],
+  dxTracer: Tensor | null,
 ): [Tangent, Tangent, Tangent] {
   const [dtype, p] = [code(ct), nativeParams(geometry)];
   const g = relu && masked.get(ct.storage) !== y.storage ? maskPositive(y, ct) : ct;
