@@ -7,6 +7,7 @@
 #if defined(__SSE2__)
 // GCC 12 takes the undefined pass-through operand of some intrinsics for an uninitialised variable.
 #pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
+#pragma GCC diagnostic ignored "-Wuninitialized"
 #include <immintrin.h>
 #endif
 
@@ -219,8 +220,9 @@ TG_INLINE Quad<float> transpose_quarters(__m512 a, __m512 b, __m512 c, __m512 d)
            _mm512_castpd_ps(_mm512_unpacklo_pd(ab2, cd2)), _mm512_castpd_ps(_mm512_unpackhi_pd(ab2, cd2))}};
 }
 TG_INLINE Quad<float> load_quad(const float *p, const int32_t *at) {
-  return transpose_quarters(four_quarters(p + at[0], p + at[4], p + at[8], p + at[12]), four_quarters(p + at[1], p + at[5], p + at[9], p + at[13]),
-                            four_quarters(p + at[2], p + at[6], p + at[10], p + at[14]), four_quarters(p + at[3], p + at[7], p + at[11], p + at[15]));
+  return transpose_quarters(
+      four_quarters(p + at[0], p + at[4], p + at[8], p + at[12]), four_quarters(p + at[1], p + at[5], p + at[9], p + at[13]),
+      four_quarters(p + at[2], p + at[6], p + at[10], p + at[14]), four_quarters(p + at[3], p + at[7], p + at[11], p + at[15]));
 }
 // The inverse: p + at[lane] receives the lane's four samples.
 TG_INLINE void store_quad(float *p, const int32_t *at, const Quad<float> &q) {
@@ -236,7 +238,8 @@ TG_INLINE __m512d two_halves(const double *a, const double *b) {
   return _mm512_insertf64x4(_mm512_castpd256_pd512(_mm256_loadu_pd(a)), _mm256_loadu_pd(b), 1);
 }
 TG_INLINE Quad<double> transpose_halves(__m512d a, __m512d b, __m512d c, __m512d d) {
-  const __m512d ab = _mm512_unpacklo_pd(a, b), ab2 = _mm512_unpackhi_pd(a, b), cd = _mm512_unpacklo_pd(c, d), cd2 = _mm512_unpackhi_pd(c, d);
+  const __m512d ab = _mm512_unpacklo_pd(a, b), ab2 = _mm512_unpackhi_pd(a, b), cd = _mm512_unpacklo_pd(c, d),
+                cd2 = _mm512_unpackhi_pd(c, d);
   const __m512i low = _mm512_setr_epi64(0, 1, 8, 9, 4, 5, 12, 13), high = _mm512_setr_epi64(2, 3, 10, 11, 6, 7, 14, 15);
   return {{_mm512_permutex2var_pd(ab, low, cd), _mm512_permutex2var_pd(ab2, low, cd2), _mm512_permutex2var_pd(ab, high, cd),
            _mm512_permutex2var_pd(ab2, high, cd2)}};
@@ -274,7 +277,8 @@ TG_INLINE void store_quad(float *p, const int32_t *at, const Quad<float> &q) {
   }
 }
 TG_INLINE Quad<double> transpose_halves(__m256d a, __m256d b, __m256d c, __m256d d) {
-  const __m256d ab = _mm256_unpacklo_pd(a, b), ab2 = _mm256_unpackhi_pd(a, b), cd = _mm256_unpacklo_pd(c, d), cd2 = _mm256_unpackhi_pd(c, d);
+  const __m256d ab = _mm256_unpacklo_pd(a, b), ab2 = _mm256_unpackhi_pd(a, b), cd = _mm256_unpacklo_pd(c, d),
+                cd2 = _mm256_unpackhi_pd(c, d);
   return {{_mm256_permute2f128_pd(ab, cd, 0x20), _mm256_permute2f128_pd(ab2, cd2, 0x20), _mm256_permute2f128_pd(ab, cd, 0x31),
            _mm256_permute2f128_pd(ab2, cd2, 0x31)}};
 }
@@ -290,8 +294,8 @@ TG_INLINE Quad<float> transpose_four(Float4 a, Float4 b, Float4 c, Float4 d) {
   typedef Lanes<float>::V V;
   const V ab = V(__builtin_shufflevector(a, b, 0, 4, 1, 5)), ab2 = V(__builtin_shufflevector(a, b, 2, 6, 3, 7));
   const V cd = V(__builtin_shufflevector(c, d, 0, 4, 1, 5)), cd2 = V(__builtin_shufflevector(c, d, 2, 6, 3, 7));
-  return {{__builtin_shufflevector(ab, cd, 0, 1, 4, 5), __builtin_shufflevector(ab, cd, 2, 3, 6, 7), __builtin_shufflevector(ab2, cd2, 0, 1, 4, 5),
-           __builtin_shufflevector(ab2, cd2, 2, 3, 6, 7)}};
+  return {{__builtin_shufflevector(ab, cd, 0, 1, 4, 5), __builtin_shufflevector(ab, cd, 2, 3, 6, 7),
+           __builtin_shufflevector(ab2, cd2, 0, 1, 4, 5), __builtin_shufflevector(ab2, cd2, 2, 3, 6, 7)}};
 }
 TG_INLINE Float4 load_four(const float *p) { return *reinterpret_cast<const Float4 *>(p); }
 TG_INLINE Quad<float> load_quad(const float *p, const int32_t *at) {

@@ -1,8 +1,9 @@
 // The direct line solver across SIMD lanes: every lane walks through its own lines.
 //
-// Slope form of the taut string's state machine (Condat 2013, in lengths and slopes). An open segment starts after the pull P0 of its first edge
-// (+lambda after a downward jump, -lambda after an upward one, 0 at the line's begin). With P the pull plus the sum of its samples and l its
-// length so far, the next edge allows the values lo = (P - lambda) / l .. hi = (P + lambda) / l, and
+// Slope form of the taut string's state machine (Condat 2013, in lengths and slopes). An open segment starts after the pull P0 of its first
+// edge
+// (+lambda after a downward jump, -lambda after an upward one, 0 at the line's begin). With P the pull plus the sum of its samples and l
+// its length so far, the next edge allows the values lo = (P - lambda) / l .. hi = (P + lambda) / l, and
 //   hi < vmin: the segment ends downwards, with value vmin, where vmin was last touched;
 //   lo > vmax: it ends upwards, with value vmax, where vmax was last touched;
 //   else vmin = max(vmin, lo), vmax = min(vmax, hi), touched where they changed.
@@ -10,8 +11,8 @@
 //
 // The comparisons that touch are written "not less", "not greater": NaN touches both bounds, and so does a segment's first sample. Hence
 // every segment holds at least one sample, every restart lies inside its line, and the walk ends for every input.
-// Sums are taken relative to the segment's first sample and compensated once per step, so that a value depends only on the segment's begin and
-// direction, never on where the walk came from.
+// Sums are taken relative to the segment's first sample and compensated once per step, so that a value depends only on the segment's begin
+// and direction, never on where the walk came from.
 #pragma once
 
 #include "lanes.hpp"
@@ -19,18 +20,20 @@
 namespace tautgrad::cpu::TG_ISA {
 namespace {
 
-// Lines as rows of a tile: line i has its samples at samples[i * stride ...]; at least 3 readable values follow the last line. Weighted lines
-// have a second array of the same layout: the width of the edge that follows each sample, 0 at the last. Where a segment ends, out receives
-// its value; elsewhere out is left as it is.
+enum { STEPS_PER_SAMPLE = 4 };
+
+// Lines as rows of a tile: line i has its samples at samples[i * stride ...]; at least 3 readable values follow the last line. Weighted
+// lines have a second array of the same layout: the width of the edge that follows each sample, 0 at the last. Where a segment ends, out
+// receives its value; elsewhere out is left as it is.
 template <class T> struct LineTile {
   int32_t lines, n, stride;
   const T *samples;
-  const T *widths;  // or null; with them, samples and widths are preceded by four zeros
-  const T *lambdas; // one per line
-  bool uniform;     // they are all equal
-  T *out;           // laid out as samples; without AVX-512, out[-1] is written to
-  T step_budget;    // steps (of up to four samples) that a line may take; what takes longer is left for a linear-time solver
-  int32_t *unfinished; // those lines
+  const T *widths;     // or null; with them, samples and widths are preceded by four zeros
+  const T *lambdas;    // one per line
+  bool uniform;        // they are all equal
+  T *out;              // laid out as samples; without AVX-512, out[-1] is written to
+  T step_allowance; // steps that a line may take beyond STEPS_PER_SAMPLE for each sample behind it
+  int32_t *unfinished; // lines that took more: a linear-time solver is better at them
   int32_t unfinished_count;
 };
 
@@ -84,7 +87,7 @@ public:
       lambdas[i] = tile.lambdas[first + i < tile.lines ? first + i : 0];
     }
     const V infinity = L::splat(T(__builtin_inf()));
-    sum_ = carry_ = base_ = length_ = min_length_ = max_length_ = min_width_ = max_width_ = begun_ = L::splat(0);
+    sum_ = carry_ = base_ = length_ = min_length_ = max_length_ = min_width_ = max_width_ = steps_ = L::splat(0);
     vmin_ = floor_ = -infinity;
     vmax_ = ceiling_ = infinity;
     lambda_ = L::load(lambdas);
@@ -94,7 +97,6 @@ public:
     advance_ = L::positions(4);
     alive_ = fresh_ = L::all();
     park(L::without(L::all(), L::position_less(line_, L::positions(tile.lines))));
-    steps_ = 0;
     lines_apart_ = lines_apart;
   }
 
@@ -165,39 +167,34 @@ public:
     vmin_ = L::select(ended, -infinity, vmin_);
     vmax_ = L::select(ended, infinity, vmax_);
     fresh_ = ended;
-    ++steps_;
-    const M done = L::both(ended, L::equal(rest_, zero));
-    if (L::bits(done)) next_line(tile, done);
-  }
-
-  // Called now and then: lanes whose line has used up its steps leave it. A line that exceeded them on its last steps is left as well, so
-  // that the choice depends on the line alone.
-  TG_INLINE void check_budget(LineTile<T> &tile) {
-    const M over = L::both(alive_, L::less(L::splat(tile.step_budget), L::splat(T(steps_)) - begun_));
-    if (!L::bits(over)) return;
-    fresh_ = L::either(fresh_, over);
-    carry_ = L::select(over, L::splat(0), carry_);
-    length_ = L::select(over, L::splat(0), length_);
-    vmin_ = L::select(over, L::splat(T(-__builtin_inf())), vmin_);
-    vmax_ = L::select(over, L::splat(T(__builtin_inf())), vmax_);
-    next_line(tile, over);
+    // Noise takes about one step per sample; smooth stretches are scanned again and again. A line that falls far behind leaves its lane.
+    // Asked at every step, so that the choice depends on the line alone.
+    steps_ += L::splat(1);
+    const M over = L::less(L::splat(tile.step_allowance) + L::splat(STEPS_PER_SAMPLE) * (length_ - rest_), steps_);
+    const M leaves = L::either(over, L::both(ended, L::equal(rest_, zero)));
+    if (L::bits(leaves)) next_line(tile, leaves, over);
   }
 
 private:
-  TG_INLINE void next_line(LineTile<T> &tile, M done) {
-    const unsigned over = L::bits(L::both(done, L::less(L::splat(tile.step_budget), L::splat(T(steps_)) - begun_)));
+  TG_INLINE void next_line(LineTile<T> &tile, M done, M over) {
     int32_t line[L::width];
-    if (over) {
+    const unsigned unfinished = L::bits(over);
+    if (unfinished) {
       L::store_positions(line, line_);
       for (int lane = 0; lane < L::width; ++lane)
-        if (over >> lane & 1) tile.unfinished[tile.unfinished_count++] = line[lane];
+        if (unfinished >> lane & 1) tile.unfinished[tile.unfinished_count++] = line[lane];
+      fresh_ = L::either(fresh_, over);
+      carry_ = L::select(over, L::splat(0), carry_);
+      length_ = L::select(over, L::splat(0), length_);
+      vmin_ = L::select(over, L::splat(T(-__builtin_inf())), vmin_);
+      vmax_ = L::select(over, L::splat(T(__builtin_inf())), vmax_);
     }
     line_ = L::select_positions(done, line_ + L::positions(lines_apart_), line_);
     pos_ = L::select_positions(done, line_ * L::positions(tile.stride), pos_);
     const M gone = L::without(done, L::position_less(line_, L::positions(tile.lines)));
     if (L::bits(gone)) park(gone);
     rest_ = L::select(L::both(done, alive_), L::splat(T(tile.n)), rest_);
-    begun_ = L::select(done, L::splat(T(steps_)), begun_);
+    steps_ = L::select(done, L::splat(0), steps_);
     sum_ = L::select(done, L::splat(0), sum_);
     ceiling_ = L::select(done, L::splat(T(__builtin_inf())), ceiling_);
     floor_ = L::select(done, L::splat(T(-__builtin_inf())), floor_);
@@ -214,14 +211,14 @@ private:
     alive_ = L::without(alive_, gone);
     pos_ = L::select_positions(gone, L::positions(Weighted ? -4 : 0), pos_);
     advance_ = L::select_positions(gone, L::positions(0), advance_);
-    rest_ = L::select(gone, L::splat(T(__builtin_inf())), rest_);
+    rest_ = L::select(gone, L::splat(T(-__builtin_inf())), rest_);
     lambda_ = L::select(gone, L::splat(T(__builtin_inf())), lambda_);
   }
 
-  V sum_, carry_, base_, vmin_, vmax_, length_, min_length_, max_length_, lambda_, min_width_, max_width_, rest_, ceiling_, floor_, begun_;
+  V sum_, carry_, base_, vmin_, vmax_, length_, min_length_, max_length_, lambda_, min_width_, max_width_, rest_, ceiling_, floor_, steps_;
   Pos pos_, line_, advance_;
   M alive_, fresh_;
-  int32_t lines_apart_, steps_;
+  int32_t lines_apart_;
 };
 
 // Two groups in turn: one's chain of comparisons hides behind the other's.
@@ -233,13 +230,8 @@ template <class T, bool Weighted> void walk_lines(LineTile<T> &tile) {
   a.begin(tile, 0, 2 * L::width);
   b.begin(tile, L::width, 2 * L::width);
   while (a.running() || b.running()) {
-    for (int i = 0; i < 32; ++i) {
-      a.step(tile, log);
-      b.step(tile, log);
-      if (!a.running() && !b.running()) break;
-    }
-    a.check_budget(tile);
-    b.check_budget(tile);
+    a.step(tile, log);
+    b.step(tile, log);
   }
 #if defined(__AVX512F__)
   log.flush(tile.out);

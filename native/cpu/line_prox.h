@@ -29,15 +29,15 @@ template <class T> bool prox_line(int64_t n, const T *x, double lambda, const T 
   const auto sample = [&](int32_t i) { return double(x[int64_t(i) * stride]); };
   const auto ws = TautStringWorkspace::at(memory, n);
   if (weights)
-    taut_string(int32_t(n), sample, [&](int32_t k) { return edge_weight(lambda, double(weights[int64_t(k - 1) * stride])); }, write, ws);
+    taut_string<sizeof(T) == 8>(int32_t(n), sample, [&](int32_t k) { return edge_weight(lambda, double(weights[int64_t(k - 1) * stride])); }, write, ws);
   else
-    taut_string(int32_t(n), sample, [&](int32_t) { return lambda; }, write, ws);
+    taut_string<sizeof(T) == 8>(int32_t(n), sample, [&](int32_t) { return lambda; }, write, ws);
   return true;
 }
 
 // How the lines of [outer, n, inner] are cut into tiles: by the sizes only.
 template <class T> struct LinePlan {
-  enum { TILE_SAMPLES = 32768, STEPS_PER_SAMPLE = 6 };
+  enum { TILE_SAMPLES = 32768 };
   int64_t n, inner, lines, per_tile, tiles;
   int32_t stride;
   bool direct;
@@ -75,8 +75,17 @@ public:
       lambdas[i] = lambda_[(first + i) * lambda_stride_];
       uniform = uniform && lambdas[i] == lambdas[0];
     }
-    LineTile<T> tile{int32_t(count), int32_t(p_.n), p_.stride, samples, widths, lambdas, uniform, out, T(p_.STEPS_PER_SAMPLE * p_.n + 64),
-                     unfinished,     0};
+    LineTile<T> tile{int32_t(count),
+                     int32_t(p_.n),
+                     p_.stride,
+                     samples,
+                     widths,
+                     lambdas,
+                     uniform,
+                     out,
+                     T(STEPS_PER_SAMPLE * p_.n + 64),
+                     unfinished,
+                     0};
     if (direct) {
       tile.stride = int32_t(p_.n);
       tile.samples = x_ + first * p_.n;
@@ -125,7 +134,8 @@ private:
     });
   }
 
-  // `lines` lines of n values from `from`, the place of `line` in a tensor of `total` values. What follows a line in the tile is never used.
+  // `lines` lines of n values from `from`, the place of `line` in a tensor of `total` values. What follows a line in the tile is never
+  // used.
   void stage_lines(int64_t n, int64_t line, int64_t lines, const T *from, int64_t total, T *to) const {
     if (p_.inner > 1) return stage_columns(n, p_.inner, lines, from, to, p_.stride);
     for (int64_t i = 0; i < lines; ++i) {
@@ -155,15 +165,25 @@ private:
 };
 
 // y = prox of every line; x and y must not overlap. lambda: one per line at lambda[line * lambda_stride] (stride 0: one for all).
-// Returns false when out of memory.
-template <class T> bool prox_lines(const tg_lines &g, const T *x, const T *lambda, int64_t lambda_stride, const T *weights, T *y) {
+// before(tile, first line, lines) may prepare x, after(...) use y, while the tile is in the cache. Returns false when out of memory.
+template <class T, class Before, class After>
+bool prox_lines(const tg_lines &g, const T *x, const T *lambda, int64_t lambda_stride, const T *weights, T *y, const Before &before,
+                const After &after) {
   const LinePlan<T> plan(g);
   const LineSolver<T> solver(plan, x, lambda, lambda_stride, weights, y);
   int out_of_memory = 0;
   parallel_for(plan.tiles, [&](int64_t tile) {
+    const int64_t first = tile * plan.per_tile, left = plan.lines - first, count = left < plan.per_tile ? left : plan.per_tile;
+    before(tile, first, count);
     if (!solver.solve_tile(tile)) __atomic_store_n(&out_of_memory, 1, __ATOMIC_RELAXED);
+    after(tile, first, count);
   });
   return out_of_memory == 0;
+}
+
+template <class T> bool prox_lines(const tg_lines &g, const T *x, const T *lambda, int64_t lambda_stride, const T *weights, T *y) {
+  const auto nothing = [](int64_t, int64_t, int64_t) {};
+  return prox_lines(g, x, lambda, lambda_stride, weights, y, nothing, nothing);
 }
 
 } // namespace

@@ -7,8 +7,8 @@
 namespace tautgrad::cpu::TG_ISA {
 namespace {
 
-// A value that no solution has: a NaN with this payload. It marks the samples of `out` where no segment ends. (Should NaN data contain it, its
-// own line is filled differently, no more.)
+// A value that no solution has: a NaN with this payload. It marks the samples of `out` where no segment ends. (Should NaN data contain it,
+// its own line is filled differently, no more.)
 template <class T> struct Unset;
 template <> struct Unset<float> {
   typedef int32_t Integer;

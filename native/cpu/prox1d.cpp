@@ -4,6 +4,7 @@
 
 #include "../kernels/segments.h"
 #include "../kernels/taut_string.h"
+#include "line_average.h"
 #include "line_prox.h"
 
 namespace tautgrad::cpu::TG_ISA {
@@ -23,13 +24,14 @@ int prox1d(int64_t dtype, const tg_lines *g, const void *x, const void *lambda, 
 }
 
 template <class T> int average_typed(const tg_lines &g, const T *y, const T *v, T *out) {
-  const int64_t lines = g.outer * g.inner, per_task = g.n < 8192 ? 8192 / (g.n > 0 ? g.n : 1) : 1;
-  parallel_for((lines + per_task - 1) / per_task, [&](int64_t task) {
-    for (int64_t line = task * per_task; line < lines && line < (task + 1) * per_task; ++line) {
-      const int64_t at = line / g.inner * g.n * g.inner + line % g.inner;
-      average_runs(g.n, y + at, v + at, out + at, g.inner);
-    }
-  });
+  // Tasks of about 16,000 samples, in whole blocks of lanes.
+  constexpr int64_t width = Lanes<T>::width;
+  const int64_t lines = g.outer * g.inner, blocks = 16384 / (width * (g.n > 0 ? g.n : 1)), per_task = (blocks > 0 ? blocks : 1) * width;
+  if (g.n > 0)
+    parallel_for((lines + per_task - 1) / per_task, [&](int64_t task) {
+      const int64_t first = task * per_task, left = lines - first;
+      average_lines(g, first, left < per_task ? left : per_task, y, v, out);
+    });
   return TG_OK;
 }
 

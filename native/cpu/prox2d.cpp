@@ -3,8 +3,9 @@
 #include "memory.h"
 #include "parallel.h"
 
-#include "../kernels/tv2d_certificate.h"
+#include "line_duals.h"
 #include "line_prox.h"
+#include "tv2d_gap.h"
 
 namespace tautgrad::cpu::TG_ISA {
 namespace {
@@ -15,49 +16,62 @@ enum Outcome { SOLVED, OUT_OF_MEMORY, CANCELLED };
 //   p  = (x - q') - proxRows(x - q'),   q+ = (x - p) - proxCols(x - p),   y = x - p - q+.
 // The plain method has q' = q+ of the sweep before. The accelerated one adds Nesterov's momentum to q with an adaptive restart
 // (Chambolle & Pock 2015; Chambolle, Tan & Vaiter 2017; gradient restart of O'Donoghue & Candes 2015).
+// Everything pointwise rides on the sweeps' tiles while they are in the cache.
 template <class T> class DykstraSolver {
 public:
-  DykstraSolver(const tg_tv2d &p, double tolerance, const int32_t *cancel) : p_(p), tolerance_(tolerance), cancel_(cancel) {}
+  DykstraSolver(const tg_tv2d &p, double tolerance, const int32_t *cancel)
+      : p_(p), rows_{p.height, p.width, 1}, cols_{1, p.height, p.width}, n_(p.height * p.width), col_tiles_(LinePlan<T>(cols_).tiles),
+        tolerance_(tolerance), cancel_(cancel) {}
   void release() { pool_release(memory_); }
 
   Outcome solve(const T *x, T lambda_rows, T lambda_cols, const T *wx, const T *wy, T *y, int32_t *labels, double *report) {
-    const int64_t n = p_.height * p_.width;
-    if (!allocate(n)) return OUT_OF_MEMORY;
-    s_ = {p_.height, p_.width, x, double(lambda_rows), double(lambda_cols), wx, wy, tv_weight_cap(n, x), row_in_, row_out_, col_in_, y};
+    if (!allocate()) return OUT_OF_MEMORY;
+    image_ = {p_.height, p_.width, x, lambda_rows, lambda_cols, T(tv_weight_cap(n_, x)), wx, wy, u_rows_, u_cols_};
     y_ = y;
-    for (int64_t i = 0; i < n; ++i) row_in_[i] = x[i], q_[i] = 0, y[i] = x[i], row_out_[i] = x[i], col_in_[i] = x[i];
-
+    if (labels) forest_ = labels;
+    for (int64_t i = 0; i < n_; ++i) {
+      q_[i] = 0;
+      col_in_[i] = y[i] = x[i];
+    }
     const bool accelerated = p_.method == TG_TV2D_ACCELERATED;
-    double momentum = 1;
     Tv2dGap found{0, 0};
-    bool certified = false;
+    bool polished = false, certified = false;
     int64_t k = 0, next_check = 1, best_at = 0;
-    double best = __builtin_inf();
+    double best = __builtin_inf(), next_polish = 30;
     while (k < p_.max_iterations) {
-      if (cancel_ && __atomic_load_n(cancel_, __ATOMIC_RELAXED)) return CANCELLED;
-      if (!prox_lines(tg_lines{p_.height, p_.width, 1}, row_in_, &lambda_rows, 0, wx, row_out_)) return OUT_OF_MEMORY;
-      each_row([&](int64_t i) { col_in_[i] = x[i] - (row_in_[i] - row_out_[i]); });
-      if (cancel_ && __atomic_load_n(cancel_, __ATOMIC_RELAXED)) return CANCELLED;
-      if (!prox_lines(tg_lines{1, p_.height, p_.width}, col_in_, &lambda_cols, 0, wy, y)) return OUT_OF_MEMORY;
+      if (cancelled()) return CANCELLED;
+      if (!sweep_rows(lambda_rows)) return OUT_OF_MEMORY;
+      if (cancelled()) return CANCELLED;
+      if (!sweep_cols(lambda_cols, accelerated)) return OUT_OF_MEMORY;
       ++k;
       certified = false;
-      if (accelerated && (k >= next_check || k == p_.max_iterations)) {
-        found = tv2d_gap(s_, y, column_sum_, column_dual_, nullptr, static_cast<T *>(nullptr));
-        certified = true;
-        // Negated, so that NaN data stops at once.
+      if (!accelerated || (k < next_check && k < p_.max_iterations)) continue;
+      found = certify();
+      certified = true;
+      const double relative = relative_gap(found.gap, found.objective);
+      if (!(relative > tolerance_)) break; // negated, so that NaN data stops at once
+      // The partition is usually right long before the values are: the means over it may pass already.
+      if (relative <= next_polish * tolerance_) {
+        polished = polish(&found);
         if (!(relative_gap(found.gap, found.objective) > tolerance_)) break;
-        if (found.gap < 0.9 * best) {
-          best = found.gap;
-          best_at = k;
-        } else if (k - best_at > 50 + best_at / 4)
-          break; // rounding holds the gap where it is
-        next_check = k + 1 + k / 10;
+        next_polish = relative / tolerance_ / 4;
       }
-      if (k < p_.max_iterations) advance(x, accelerated, &momentum); // the certificate needs row_in of the sweep just made
+      if (found.gap < 0.9 * best) {
+        best = found.gap;
+        best_at = k;
+      } else if (k - best_at > 50 + best_at / 4)
+        break; // rounding holds the gap where it is
+      next_check = k + 2 + k / 8;
+      polished = false;
     }
-    int32_t *const forest = labels ? labels : labels_;
-    if (!certified || labels || accelerated) found = tv2d_gap(s_, y, column_sum_, column_dual_, forest, z_);
-    if (accelerated && found.gap > 0) polish(n, forest, &found);
+    if (!certified && k > 0) found = certify();
+    if (k == 0) found = start_gap();
+    if (accelerated && !polished && found.gap > 0 && k > 0)
+      polished = polish(&found);
+    else if (labels && !polished)
+      image_.components(y_, labels);
+    if (polished)
+      for (int64_t i = 0; i < n_; ++i) y_[i] = z_[i];
     report[0] = found.gap;
     report[1] = relative_gap(found.gap, found.objective);
     report[2] = double(k);
@@ -66,80 +80,117 @@ public:
   }
 
 private:
-  bool allocate(int64_t n) {
-    if (memory_) return true;
-    const int64_t doubles = 2 * p_.width + n,
-                  bytes = doubles * int64_t(sizeof(double)) + n * (5 * int64_t(sizeof(T)) + 2 * int64_t(sizeof(int32_t)));
-    memory_ = pool_alloc(bytes + p_.height * int64_t(sizeof(double)));
+  bool allocate() {
+    const int64_t doubles = n_ + 2 * p_.height + col_tiles_, bytes = doubles * 8 + n_ * (7 * int64_t(sizeof(T)) + 2 * 4);
+    memory_ = pool_alloc(bytes);
     if (!memory_) return false;
-    column_sum_ = static_cast<double *>(memory_);
-    column_dual_ = column_sum_ + p_.width;
-    sums_ = column_dual_ + p_.width;
-    row_products_ = sums_ + n;
-    q_ = reinterpret_cast<T *>(row_products_ + p_.height);
-    row_in_ = q_ + n;
-    row_out_ = row_in_ + n;
-    col_in_ = row_out_ + n;
-    z_ = col_in_ + n;
-    labels_ = reinterpret_cast<int32_t *>(z_ + n);
-    counts_ = labels_ + n;
+    sums_ = static_cast<double *>(memory_);
+    row_parts_ = sums_ + n_;
+    products_ = row_parts_ + 2 * p_.height;
+    q_ = reinterpret_cast<T *>(products_ + col_tiles_);
+    row_in_ = q_ + n_;
+    row_out_ = row_in_ + n_;
+    col_in_ = row_out_ + n_;
+    u_rows_ = col_in_ + n_;
+    u_cols_ = u_rows_ + n_;
+    z_ = u_cols_ + n_;
+    forest_ = reinterpret_cast<int32_t *>(z_ + n_);
+    counts_ = forest_ + n_; // the forest may lie in the caller's labels instead
     return true;
   }
 
-  template <class Body> void each_row(const Body &body) {
-    const int64_t w = p_.width;
-    parallel_for(p_.height, [&](int64_t r) {
-      for (int64_t i = r * w; i < (r + 1) * w; ++i) body(i);
-    });
+  bool cancelled() const { return cancel_ && __atomic_load_n(cancel_, __ATOMIC_RELAXED); }
+
+  // q' from q+ = col_in - y, then p.
+  bool sweep_rows(T lambda) {
+    const T *x = image_.x, beta = beta_;
+    return prox_lines(
+        rows_, row_in_, &lambda, 0, image_.wx, row_out_,
+        [&](int64_t, int64_t first, int64_t count) {
+          for (int64_t i = first * p_.width; i < (first + count) * p_.width; ++i) {
+            const T plus = col_in_[i] - y_[i];
+            row_in_[i] = x[i] - (plus + beta * (plus - q_[i]));
+            q_[i] = plus;
+          }
+        },
+        [&](int64_t, int64_t first, int64_t count) {
+          for (int64_t i = first * p_.width; i < (first + count) * p_.width; ++i) col_in_[i] = x[i] - (row_in_[i] - row_out_[i]);
+        });
   }
 
-  // q+ = col_in - y; the next row sweep's input is x - q'.
-  void advance(const T *x, bool accelerated, double *momentum) {
-    if (!accelerated) return each_row([&](int64_t i) { row_in_[i] = x[i] - (col_in_[i] - y_[i]); });
-    const int64_t w = p_.width;
-    parallel_for(p_.height, [&](int64_t r) {
-      double product = 0;
-      for (int64_t i = r * w; i < (r + 1) * w; ++i) {
-        const double plus = double(col_in_[i]) - double(y_[i]);
-        product += (double(x[i]) - double(row_in_[i]) - plus) * (plus - double(q_[i]));
-      }
-      row_products_[r] = product;
-    });
+  bool sweep_cols(T lambda, bool accelerated) {
+    const bool done = prox_lines(cols_, col_in_, &lambda, 0, image_.wy, y_, [](int64_t, int64_t, int64_t) {},
+                                 [&](int64_t tile, int64_t first, int64_t count) {
+                                   if (accelerated) products_[tile] = restart_product(first, count);
+                                 });
+    if (!accelerated) return done;
     double product = 0;
-    for (int64_t r = 0; r < p_.height; ++r) product += row_products_[r];
-    T beta = 0;
-    if (product > 0)
-      *momentum = 1;
-    else {
-      const double next = 0.5 * (1 + __builtin_sqrt(1 + 4 * *momentum * *momentum));
-      beta = T((*momentum - 1) / next);
-      *momentum = next;
-    }
-    each_row([&](int64_t i) {
-      const T plus = col_in_[i] - y_[i];
-      row_in_[i] = x[i] - (plus + beta * (plus - q_[i]));
-      q_[i] = plus;
-    });
+    for (int64_t t = 0; t < col_tiles_; ++t) product += products_[t];
+    const double next = 0.5 * (1 + __builtin_sqrt(1 + 4 * momentum_ * momentum_));
+    beta_ = product > 0 ? T(0) : T((momentum_ - 1) / next);
+    momentum_ = product > 0 ? 1 : next;
+    return done;
   }
 
-  // With the true partition, the mean of x - D^T u over each component is the solution to rounding, whatever u is inside the
-  // components. Kept only when its own certificate is better.
-  void polish(int64_t n, const int32_t *forest, Tv2dGap *found) {
-    average_components(n, forest, z_, z_, sums_, counts_);
-    const Tv2dGap polished = tv2d_gap(s_, z_, column_sum_, column_dual_, nullptr, static_cast<T *>(nullptr));
-    if (!(polished.gap < found->gap)) return;
-    *found = polished;
-    for (int64_t i = 0; i < n; ++i) y_[i] = z_[i];
+  // <q' - q+, q+ - q> over the columns first .. first + count: positive where momentum points uphill.
+  double restart_product(int64_t first, int64_t count) const {
+    using L = Lanes<T>;
+    const T *x = image_.x;
+    double sum = 0;
+    for (int64_t r = 0; r < p_.height; ++r) {
+      const int64_t at = r * p_.width + first;
+      typename L::V lanes = L::splat(0);
+      int64_t j = 0;
+      for (; j + L::width <= count; j += L::width) {
+        const int64_t i = at + j;
+        const typename L::V plus = L::load(col_in_ + i) - L::load(y_ + i);
+        lanes += (L::load(x + i) - L::load(row_in_ + i) - plus) * (plus - L::load(q_ + i));
+      }
+      for (int k = 0; k < L::width; ++k) sum += double(lanes[k]);
+      for (; j < count; ++j) {
+        const T plus = col_in_[at + j] - y_[at + j];
+        sum += double((x[at + j] - row_in_[at + j] - plus) * (plus - q_[at + j]));
+      }
+    }
+    return sum;
+  }
+
+  Tv2dGap certify() {
+    line_duals(rows_, row_in_, row_out_, image_.lambda_rows, image_.cap, image_.wx, u_rows_);
+    line_duals(cols_, col_in_, y_, image_.lambda_cols, image_.cap, image_.wy, u_cols_);
+    return image_.gap(y_, z_, row_parts_);
+  }
+
+  // Of y = x with no dual at all.
+  Tv2dGap start_gap() {
+    for (int64_t i = 0; i < n_; ++i) u_rows_[i] = u_cols_[i] = 0;
+    return image_.gap(y_, z_, row_parts_);
+  }
+
+  // With the true partition, the mean of z = x - D^T u over each component is the solution to rounding, whatever u is inside the
+  // components. Leaves the means in z; returns whether their certificate is better, and updates `found` then. Follows certify().
+  bool polish(Tv2dGap *found) {
+    image_.components(y_, forest_);
+    average_components(n_, forest_, z_, z_, sums_, counts_);
+    const Tv2dGap means = image_.gap(z_, static_cast<T *>(nullptr), row_parts_);
+    if (!(means.gap < found->gap)) return false;
+    *found = means;
+    return true;
   }
 
   const tg_tv2d p_;
+  const tg_lines rows_, cols_;
+  const int64_t n_, col_tiles_;
   const double tolerance_;
   const int32_t *const cancel_;
-  Tv2dState<T> s_{};
+  DualImage<T> image_{};
+  double momentum_ = 1;
+  T beta_ = 0;
   void *memory_ = nullptr;
-  T *y_ = nullptr, *q_ = nullptr, *row_in_ = nullptr, *row_out_ = nullptr, *col_in_ = nullptr, *z_ = nullptr;
-  double *column_sum_ = nullptr, *column_dual_ = nullptr, *sums_ = nullptr, *row_products_ = nullptr;
-  int32_t *labels_ = nullptr, *counts_ = nullptr;
+  T *y_ = nullptr, *q_ = nullptr, *row_in_ = nullptr, *row_out_ = nullptr, *col_in_ = nullptr, *u_rows_ = nullptr, *u_cols_ = nullptr,
+    *z_ = nullptr;
+  double *sums_ = nullptr, *row_parts_ = nullptr, *products_ = nullptr;
+  int32_t *forest_ = nullptr, *counts_ = nullptr;
 };
 
 template <class T>

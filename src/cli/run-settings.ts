@@ -11,7 +11,8 @@ const schema = z.object({
   data: z.string().nullable(),
   /** Of 255. */
   sigma: z.number().positive(),
-  steps: z.int().positive(),
+  /** Null: the time decides. */
+  steps: z.int().positive().nullable(),
   /** Null: the number of steps decides. */
   minutes: z.number().positive().nullable(),
   channels: z.union([z.literal(1), z.literal(3)]),

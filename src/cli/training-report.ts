@@ -17,9 +17,9 @@ export function trainingCharts(history: readonly StepRecord[]): ChartBlock[] {
       title: 'Loss (mean squared error of a batch)',
       x,
       y: { label: 'loss', log: true },
-      series: [{ name: 'training', points: history.map(({ step, loss }) => [step, loss] as const) }],
+      series: withRunningMean({ name: 'batch', points: history.map(({ step, loss }) => [step, loss] as const) }),
     },
-    { kind: 'chart', title: 'PSNR of a batch', x, y: { label: 'PSNR (dB)' }, series: [metric('training', 'psnr')] },
+    { kind: 'chart', title: 'PSNR of a batch', x, y: { label: 'PSNR (dB)' }, series: withRunningMean(metric('batch', 'psnr')) },
     {
       kind: 'chart',
       title: 'λ of the TV layers',
@@ -28,6 +28,20 @@ export function trainingCharts(history: readonly StepRecord[]): ChartBlock[] {
       series: lambdas.map((key) => metric(`${key.slice('lambda.'.length)} layer`, key)),
     },
   ];
+}
+
+/** A noisy curve and, for runs of some length, its mean over a fortieth of the run around each step. */
+function withRunningMean(series: Series): Series[] {
+  const { points } = series;
+  const reach = Math.floor(points.length / 80);
+  if (reach < 2) return [series];
+  const sums = new Float64Array(points.length + 1);
+  for (const [i, [, y]] of points.entries()) sums[i + 1] = sums[i]! + (y ?? 0);
+  const means = points.map(([x], i): readonly [number, number] => {
+    const [from, to] = [Math.max(0, i - reach), Math.min(points.length, i + reach + 1)];
+    return [x, (sums[to]! - sums[from]!) / (to - from)];
+  });
+  return [series, { name: `mean of ${2 * reach + 1} steps`, points: means }];
 }
 
 /** Means over the last steps, which a single batch's noise does not blur. */

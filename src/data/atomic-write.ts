@@ -1,7 +1,10 @@
 import { randomBytes } from 'node:crypto';
-import { type FileHandle, open, realpath, rename, stat, unlink } from 'node:fs/promises';
+import { type FileHandle, open, readdir, realpath, rename, stat, unlink } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { FileError } from './file-error.js';
+
+/** Milliseconds after which an unfinished file is abandoned: an hour without a write. */
+const leftOverAge = 3_600_000;
 
 /**
  * Replaces the file at `path` in one step: whoever reads it, at whatever moment the process or the machine dies, finds
@@ -31,6 +34,7 @@ export async function writeFileAtomic(path: string, chunks: Uint8Array | string 
     await rename(name, target);
     temporary = null;
     await syncFolder(dirname(target));
+    await removeLeftOvers(target);
   } catch (error) {
     await file?.close().catch(() => {});
     if (temporary !== null) await unlink(temporary).catch(() => {});
@@ -78,6 +82,22 @@ async function writeAll(file: FileHandle, chunk: Uint8Array): Promise<void> {
   for (let at = 0; at < chunk.byteLength; ) {
     const { bytesWritten } = await file.write(chunk, at, Math.min(chunk.byteLength - at, 1 << 28));
     at += bytesWritten;
+  }
+}
+
+/** Removes what killed processes have left of this file, once it is too old for anyone to be writing it still. */
+async function removeLeftOvers(target: string): Promise<void> {
+  const folder = dirname(target);
+  const start = `.${basename(target)}.`;
+  const names = await readdir(folder).catch(() => []);
+  for (const name of names) {
+    if (!name.startsWith(start) || !/^\d+-[0-9a-f]{8}\.tmp$/.test(name.slice(start.length))) continue;
+    const path = join(folder, name);
+    const modified = await stat(path).then(
+      ({ mtimeMs }) => mtimeMs,
+      () => Number.POSITIVE_INFINITY,
+    );
+    if (Date.now() - modified > leftOverAge) await unlink(path).catch(() => {});
   }
 }
 

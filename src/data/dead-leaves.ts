@@ -46,14 +46,9 @@ export function deadLeaves(options: DeadLeavesOptions): Image {
   let open = height * width;
   // The last pixels would take most of the time: the background takes 1 in 1000.
   const enough = Math.floor(open / 1000);
-  const tailRatio = 1 - (minRadius / maxRadius) ** 2;
+  const drawRadius = radiusSampler(minRadius, maxRadius, height, width);
   while (open > enough) {
-    // Inverse of the distribution function of the density r^-3 on [minRadius, maxRadius].
-    const radius = minRadius / Math.sqrt(1 - random.uniform() * tailRatio);
-    // Leaves of all sizes fall with the same density over the plane; those that can touch the picture have their
-    // centre in a rectangle that grows with the radius, hence the acceptance by its area.
-    const reach = (width + 2 * radius) * (height + 2 * radius);
-    if (random.uniform(0, (width + 2 * maxRadius) * (height + 2 * maxRadius)) > reach) continue;
+    const radius = drawRadius(random);
     const leaf: Leaf = makeLeaf(random, radius, {
       x: random.uniform(-radius, width + radius),
       y: random.uniform(-radius, height + radius),
@@ -71,6 +66,25 @@ export function deadLeaves(options: DeadLeavesOptions): Image {
     }
   }
   return out;
+}
+
+/**
+ * Draws radii of the leaves that touch the picture. Leaves fall with density r^-3 everywhere on the plane, and one of radius r can touch
+ * when its centre lies in a rectangle of (width + 2r) x (height + 2r): the product is a mixture of r^-3, r^-2 and r^-1 on
+ * [low, high], each with a distribution function that inverts in closed form.
+ */
+function radiusSampler(low: number, high: number, height: number, width: number): (random: Random) => number {
+  const cubic = (width * height * (low ** -2 - high ** -2)) / 2;
+  const quadratic = 2 * (width + height) * (1 / low - 1 / high);
+  const reciprocal = 4 * Math.log(high / low);
+  const total = cubic + quadratic + reciprocal;
+  return (random) => {
+    const component = random.uniform(0, total);
+    const u = random.uniform();
+    if (component < cubic) return (low ** -2 - u * (low ** -2 - high ** -2)) ** -0.5;
+    if (component < cubic + quadratic) return 1 / (1 / low - u * (1 / low - 1 / high));
+    return low * (high / low) ** u;
+  };
 }
 
 /** Brightness, contrast and colour cast of one picture. */

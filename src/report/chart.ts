@@ -54,10 +54,10 @@ function specification({ x, y }: ChartBlock, series: readonly CleanSeries[]): To
       alone: py !== null && (points[i - 1]?.[1] ?? null) === null && (points[i + 1]?.[1] ?? null) === null,
     })),
   );
-  const scale = ({ log }: Axis, drawn: readonly number[]) => ({
-    ...(log ? { type: 'log' as const } : { zero: false }),
-    ...flatDomain(drawn),
-  });
+  const scale = ({ log }: Axis, drawn: readonly number[]) =>
+    log
+      ? { type: 'log' as const, nice: false, domain: [Math.min(...drawn) / 1.2, Math.max(...drawn) * 1.2] }
+      : { zero: false, ...flatDomain(drawn) };
   // An axis of counts from few points would otherwise get labels such as 0.5 steps.
   const xs = values.map((v) => v.x);
   const ys = values.flatMap((v) => v.y ?? []);
@@ -76,7 +76,7 @@ function specification({ x, y }: ChartBlock, series: readonly CleanSeries[]): To
       type: 'nominal' as const,
       title: null,
       scale: { domain: series.map((s) => s.name), range: series.map((_, i) => palette[i % palette.length]!) },
-      legend: series.length > 1 ? { orient: 'top' as const, columns: 3, labelLimit: 150 } : null,
+      legend: series.length > 1 ? { orient: 'top' as const, columns: 3, labelLimit: 260 } : null,
     },
   };
   return {

@@ -72,7 +72,7 @@ describe('tautgrad train denoise', { timeout: 120_000 }, () => {
       'Expected --sigma 25, as in the run to resume, but received 50',
     );
     const damaged = Buffer.from(before);
-    damaged[damaged.length >> 1]! ^= 1;
+    damaged[damaged.length - 9]! ^= 1;
     writeFileSync(join(folder, 'run/last.safetensors'), damaged);
     expect(expectFailure(await tautgrad(['train', 'denoise', '--out', 'run', '--resume'], { cwd: folder }))).toContain(
       'Cannot read run/last.safetensors: its checksum does not match',
@@ -93,6 +93,7 @@ describe('tautgrad train denoise', { timeout: 120_000 }, () => {
     expect(await fail('--data', 'bad')).toMatch(/^Cannot read .*a\.png: it is not an image that can be understood$/);
     expect(await fail('--data', small)).toMatch(/^Expected images of at least 40x40 pixels but .*0\.png has 16x12$/);
     expect(await fail('--out', 'file/run')).toMatch(/^Cannot write file\/run: a part of the path is not a folder$/);
+    expect(await fail('--out', 'file')).toBe('Cannot write file: a file of this name is in the way');
     expect(await fail('--resume', '--out', 'empty')).toBe('Cannot resume: the folder empty holds no run (there is no run.json)');
   });
 });

@@ -1,5 +1,15 @@
-import { checkOutputFormat, checkWritable, type Image, makeImage, plane, readPicture, toChannels, writePicture } from '../../data/index.js';
-import { applyDenoiser, type Denoiser, denoiseWithTV, loadDenoiser } from '../../models/tvlayers/index.js';
+import {
+  checkOutputFormat,
+  checkWritable,
+  type Image,
+  makeImage,
+  type Picture,
+  plane,
+  readPicture,
+  toChannels,
+  writePicture,
+} from '../../data/index.js';
+import { applyDenoiser, applyInTiles, type Denoiser, denoiseWithTV, loadDenoiser } from '../../models/tvlayers/index.js';
 import { formatNumber, Output } from '../output.js';
 
 export interface DenoiseOptions {
@@ -17,7 +27,7 @@ export async function denoise(input: string, output: string, options: DenoiseOpt
   const picture = await readPicture(input);
   checkOutputFormat(output, picture);
   const started = performance.now();
-  const { image, ...how } = options.model === undefined ? withTV(picture.image, options) : await withNetwork(picture.image, options.model);
+  const { image, ...how } = options.model === undefined ? withTV(picture, options) : await withNetwork(picture.image, options.model);
   const seconds = (performance.now() - started) / 1000;
   await writePicture(output, { ...picture, image });
   const { width, height, channels } = image;
@@ -29,8 +39,10 @@ export async function denoise(input: string, output: string, options: DenoiseOpt
 
 type How = { method: 'total variation'; isotropic: boolean; lambda: number; sigma: number | null } | { method: 'network'; model: string };
 
-function withTV(image: Image, { lambda, isotropic = false }: DenoiseOptions): How & { image: Image } {
-  return { method: 'total variation', isotropic, ...denoiseWithTV(image, { lambda, isotropic }) };
+function withTV({ image, bitDepth }: Picture, { lambda, isotropic = false }: DenoiseOptions): How & { image: Image } {
+  // A gap of g per pixel bounds the root mean square error by sqrt(2 g): finer levels need a smaller gap.
+  const tolerance = bitDepth === 8 ? 1e-4 : 1e-6;
+  return { method: 'total variation', isotropic, ...denoiseWithTV(image, { lambda, isotropic, tolerance }) };
 }
 
 async function withNetwork(image: Image, path: string): Promise<How & { image: Image }> {
@@ -44,12 +56,13 @@ async function withNetwork(image: Image, path: string): Promise<How & { image: I
 
 /** A gray network treats each colour by itself; a colour network sees a gray image as three equal channels. */
 export function applyToImage({ model, channels }: Denoiser, image: Image): Image {
-  if (channels === image.channels) return applyDenoiser(model, image);
-  if (channels === 3) return toChannels(applyDenoiser(model, toChannels(image, 3)), 1);
+  const apply = (part: Image): Image => applyInTiles((tile) => applyDenoiser(model, tile), part);
+  if (channels === image.channels) return apply(image);
+  if (channels === 3) return toChannels(apply(toChannels(image, 3)), 1);
   const out = makeImage(image.channels, image.height, image.width);
   for (let c = 0; c < image.channels; c++) {
     const single = makeImage(1, image.height, image.width, plane(image, c));
-    plane(out, c).set(applyDenoiser(model, single).data);
+    plane(out, c).set(apply(single).data);
   }
   return out;
 }

@@ -2,7 +2,7 @@ import { existsSync } from 'node:fs';
 import { mkdir } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import { deadLeavesSource, FileError, folderSource, type PatchBatch, type PatchSource } from '../../data/index.js';
-import { DnCNNTV, denoisingTrainer, describeDenoiser } from '../../models/tvlayers/index.js';
+import { DnCNNTV, denoisingTrainer, describeDenoiser, initialLambdas } from '../../models/tvlayers/index.js';
 import { writeReport } from '../../report/index.js';
 import { seed as seedGenerator } from '../../tensor/index.js';
 import { CHECKPOINT_FILE, type Trainer, type TrainingResult, writeCheckpoint } from '../../train/index.js';
@@ -13,8 +13,9 @@ import { TrainingProgress } from '../progress.js';
 import { type RunSettings, readRunSettings, requireSameSettings, writeRunSettings } from '../run-settings.js';
 import { finalMeans, reportFooter, trainingCharts } from '../training-report.js';
 
-export interface TrainDenoiseOptions extends Partial<Omit<RunSettings, 'command' | 'data' | 'minutes'>> {
+export interface TrainDenoiseOptions extends Partial<Omit<RunSettings, 'command' | 'data' | 'steps' | 'minutes'>> {
   data?: string;
+  steps?: number;
   minutes?: number;
   out: string;
   resume?: boolean;
@@ -29,7 +30,7 @@ export async function trainDenoise(options: TrainDenoiseOptions): Promise<void> 
   const source = await patchSource(settings);
   seedGenerator(settings.seed);
   const { channels, depth, features } = settings;
-  const model = new DnCNNTV({ channels, depth, features });
+  const model = new DnCNNTV({ channels, depth, features, ...initialLambdas(settings.sigma / 255) });
   try {
     const result = await interruptible(
       async (signal) => {
@@ -41,7 +42,7 @@ export async function trainDenoise(options: TrainDenoiseOptions): Promise<void> 
           batchSize: settings.batch,
           learningRate: settings.learningRate,
           seed: settings.seed,
-          steps: settings.minutes === null ? settings.steps : Number.MAX_SAFE_INTEGER,
+          steps: settings.steps ?? Number.MAX_SAFE_INTEGER,
           ...(settings.minutes !== null && { budgetSeconds: settings.minutes * 60 }),
           folder,
           signal,
@@ -147,7 +148,7 @@ async function newSettings(folder: string, given: Given): Promise<RunSettings> {
     command: 'train denoise',
     data: given.data === undefined ? null : resolve(given.data),
     sigma: given.sigma ?? 25,
-    steps: given.steps ?? 2000,
+    steps: given.minutes === undefined ? (given.steps ?? 2000) : null,
     minutes: given.minutes ?? null,
     channels: given.channels ?? 1,
     depth: given.depth ?? 8,

@@ -18,7 +18,7 @@ export interface DenoisingOptions {
   batchSize?: number;
   steps: number;
   budgetSeconds?: number;
-  /** Peak of the learning rate, which falls to a hundredth along a cosine. Default 1e-3. */
+  /** Peak of the learning rate, reached after 100 steps; it falls to a hundredth along a cosine. Default 1e-3. */
   learningRate?: number;
   /** Seed of the noise. Default 0. */
   seed?: number;
@@ -45,7 +45,8 @@ export function denoisingTrainer(options: DenoisingOptions): Trainer<PatchBatch>
     ...(options.checkpointSeconds !== undefined && { checkpointSeconds: options.checkpointSeconds }),
     ...(options.signal !== undefined && { signal: options.signal }),
     batchSize,
-    schedule: (_step, progress) => learningRate * (0.01 + 0.99 * 0.5 * (1 + Math.cos(Math.PI * progress))),
+    // A hundred steps of warm-up: Adam's first steps move every weight by the full rate, which throws a deep network off.
+    schedule: (k, progress) => learningRate * Math.min(1, (k + 1) / 100) * (0.01 + 0.99 * 0.5 * (1 + Math.cos(Math.PI * progress))),
     settings: {
       sigma,
       batchSize,
@@ -67,6 +68,11 @@ export function denoisingTrainer(options: DenoisingOptions): Trainer<PatchBatch>
       return { loss, metrics: (mse) => ({ psnr: -10 * Math.log10(mse), ...lambdas(network) }) };
     },
   });
+}
+
+/** Where the lambdas of a DnCNN_TV start for noise of this level: a fifth and a tenth of it, a little smoothing that training adjusts. */
+export function initialLambdas(sigma: number): { lambdaIn: number; lambdaOut: number } {
+  return { lambdaIn: 0.2 * sigma, lambdaOut: 0.1 * sigma };
 }
 
 /** The mean lambda of every TV layer, by `lambda.<path>`. */

@@ -2,8 +2,9 @@
 import { z } from 'zod';
 import { FileError } from '../../data/index.js';
 import type { Module } from '../../nn/index.js';
-import { disposeCheckpoint, type JsonObject, readCheckpoint } from '../../train/index.js';
+import { disposeCheckpoint, type JsonObject, readCheckpoint, readSafetensors } from '../../train/index.js';
 import { DnCNN, DnCNNTV } from './dncnn-tv.js';
+import { importKairDnCNN, isKairDnCNN } from './kair.js';
 
 /** A network with its number of image channels. */
 export interface Denoiser {
@@ -24,10 +25,15 @@ export function describeDenoiser(model: DnCNN | DnCNNTV): { name: string; option
 }
 
 /**
- * The denoiser of a model file or checkpoint.
+ * The denoiser of a model file or checkpoint, or of a DnCNN published by KAIR (safetensors with names like `model.0.weight`).
  * @throws FileError when the file is damaged or holds something else
  */
 export async function loadDenoiser(path: string): Promise<Denoiser> {
+  const file = await readSafetensors(path);
+  if (isKairDnCNN(file)) {
+    const model = importKairDnCNN(path, file);
+    return { model, channels: model.options.channels as 1 | 3, description: describeDenoiser(model) };
+  }
   const checkpoint = await readCheckpoint(path);
   try {
     const { name, options, state } = checkpoint.model;
