@@ -53,6 +53,10 @@ template <class T> void pack_row_pair(const T *row, int64_t width, int64_t first
   for (j = 0; j < begin; ++j) even[j] = odd[j] = 0;
 }
 
+template <class T> TG_INLINE void prefetch_row(const T *row, int64_t count) {
+  for (int64_t j = 0; j < count; j += 64 / static_cast<int64_t>(sizeof(T))) __builtin_prefetch(row + j);
+}
+
 // Packs what the output rows [row, row + rows) of one image and group read.
 template <class T> void pack_input(const Correlation<T> &k, const Layout &l, const T *image, int64_t row, T *packed) {
   const bool pair = k.stride_w == 2 && l.column_residues == 2;
@@ -64,6 +68,7 @@ template <class T> void pack_input(const Correlation<T> &k, const Layout &l, con
         const int64_t source = (row + r + l.first_row) * k.stride_h + a;
         const bool inside = source >= 0 && source < k.h;
         const T *line = image + (c * k.h + (inside ? source : 0)) * k.width;
+        if (inside && c + 1 < k.in) prefetch_row(line + k.h * k.width, k.width); // a row of the next channel: far enough ahead
         if (inside && pair)
           pack_row_pair(line, k.width, l.first_column, l.pitch, out, out + plane);
         else

@@ -33,9 +33,10 @@ template <class T, int O, int R> void dot_tile(const T *dy, int64_t dy_stride, c
   for (int i = 0; i < O * R; i += L) store(sums + i, sum_lanes<T>(acc + i));
 }
 
-// Adds one chunk's products to partial[out][rows].
+// Adds one chunk's products to partial[o * stride + row].
 template <class T, int O>
-void add_products(const T *dy, int64_t dy_stride, const T *x, const int64_t *offsets, int64_t rows, int64_t steps, T *partial) {
+void add_products(const T *dy, int64_t dy_stride, const T *x, const int64_t *offsets, int64_t rows, int64_t steps, T *partial,
+                  int64_t stride) {
   constexpr int R = O == TILE_O ? TILE_R : TILE_R * 2;
   T sums[ceil_div(O * R, lanes<T>) * lanes<T>];
   for (int64_t r = 0; r < rows; r += R) {
@@ -44,7 +45,7 @@ void add_products(const T *dy, int64_t dy_stride, const T *x, const int64_t *off
     for (int i = 0; i < R; ++i) local[i] = offsets[i < used ? r + i : r]; // a last, partial tile repeats its first row
     dot_tile<T, O, R>(dy, dy_stride, x, local, steps, sums);
     for (int o = 0; o < O; ++o)
-      for (int64_t i = 0; i < used; ++i) partial[o * rows + r + i] += sums[o * R + i];
+      for (int64_t i = 0; i < used; ++i) partial[o * stride + r + i] += sums[o * R + i];
   }
 }
 
@@ -55,6 +56,7 @@ template <class T> struct WeightsPlan {
   int64_t plane;                 // elements of a packed dy plane: whole vectors
   int64_t parts, units_per_part; // partial results, and chunks (image, block) of each
   int64_t shares, out_per_share; // the output channels are shared out where there are few parts
+  int64_t together;              // input channels packed at a time
 };
 
 template <class T> void pack_gradient(const WeightsPlan<T> &p, const T *dy, int64_t channels, int64_t row, T *packed) {
@@ -75,8 +77,11 @@ template <class T> WeightsPlan<T> plan_weights(const Correlation<T> &k, int64_t 
   constexpr int64_t L = lanes<T>;
   const Layout probe = plan_layout(k, 1, offsets);
   // A chunk long enough that the lanes are summed rarely, short enough that x and dy stay in L2.
-  const int64_t row_bytes = (k.in * probe.row_residues * probe.column_residues + k.out) * probe.pitch * static_cast<int64_t>(sizeof(T));
-  int64_t rows = ceil_div(2048, probe.pitch), at_most = (1024 << 10) / row_bytes;
+  // Whole register tiles of rows (channel, tap) come from as many input channels as there are rows in a tile.
+  p.together = k.in < TILE_R ? k.in : TILE_R;
+  const int64_t row_bytes =
+      (p.together * probe.row_residues * probe.column_residues + k.out) * probe.pitch * static_cast<int64_t>(sizeof(T));
+  int64_t rows = ceil_div(2048, probe.pitch), at_most = (512 << 10) / row_bytes;
   rows = rows > at_most ? at_most : rows;
   rows = rows > k.rows ? k.rows : rows < 1 ? 1 : rows;
   p.blocks = ceil_div(k.rows, rows);
@@ -101,10 +106,6 @@ template <class T>
 void add_chunk(const WeightsPlan<T> &p, const int64_t *row_offsets, const T *x, const T *dy, int64_t o_begin, int64_t o_end, int64_t row,
                T *packed_x, T *packed_dy, T *partial, T *bias) {
   const Correlation<T> &k = p.k;
-  pack_input(k, p.layout, x, row, packed_x);
-  const int64_t used = p.layout.row_residues * p.layout.column_residues * p.layout.plane_rows * p.layout.pitch;
-  for (int64_t c = 0; c < k.in; ++c)
-    memset(packed_x + c * p.layout.channel_stride + used, 0, static_cast<size_t>(p.layout.channel_stride - used) * sizeof(T));
   pack_gradient(p, dy + o_begin * k.rows * k.columns, o_end - o_begin, row, packed_dy);
   if (bias)
     for (int64_t o = 0; o < o_end - o_begin; ++o) {
@@ -112,19 +113,28 @@ void add_chunk(const WeightsPlan<T> &p, const int64_t *row_offsets, const T *x, 
       for (int64_t j = 0; j < p.plane; j += lanes<T>) sum += load(packed_dy + o * p.plane + j);
       bias[o] += horizontal_sum<T>(sum);
     }
-  const int64_t rows = k.in * k.tap_count, steps = p.plane / lanes<T>;
-  for (int64_t o = o_begin; o < o_end;) {
-    const T *d = packed_dy + (o - o_begin) * p.plane;
-    T *out = partial + (o - o_begin) * rows;
-    if (o_end - o >= 4) {
-      add_products<T, 4>(d, p.plane, packed_x, row_offsets, rows, steps, out);
-      o += 4;
-    } else if (o_end - o >= 2) {
-      add_products<T, 2>(d, p.plane, packed_x, row_offsets, rows, steps, out);
-      o += 2;
-    } else {
-      add_products<T, 1>(d, p.plane, packed_x, row_offsets, rows, steps, out);
-      o += 1;
+  const int64_t used = p.layout.row_residues * p.layout.column_residues * p.layout.plane_rows * p.layout.pitch;
+  const int64_t stride = k.in * k.tap_count, steps = p.plane / lanes<T>;
+  for (int64_t c = 0; c < k.in; c += p.together) {
+    Correlation<T> some = k;
+    some.in = k.in - c < p.together ? k.in - c : p.together;
+    pack_input(some, p.layout, x + c * k.h * k.width, row, packed_x);
+    for (int64_t i = 0; i < some.in; ++i)
+      memset(packed_x + i * p.layout.channel_stride + used, 0, static_cast<size_t>(p.layout.channel_stride - used) * sizeof(T));
+    const int64_t rows = some.in * k.tap_count;
+    for (int64_t o = o_begin; o < o_end;) {
+      const T *d = packed_dy + (o - o_begin) * p.plane;
+      T *out = partial + (o - o_begin) * stride + c * k.tap_count;
+      if (o_end - o >= 4) {
+        add_products<T, 4>(d, p.plane, packed_x, row_offsets, rows, steps, out, stride);
+        o += 4;
+      } else if (o_end - o >= 2) {
+        add_products<T, 2>(d, p.plane, packed_x, row_offsets, rows, steps, out, stride);
+        o += 2;
+      } else {
+        add_products<T, 1>(d, p.plane, packed_x, row_offsets, rows, steps, out, stride);
+        o += 1;
+      }
     }
   }
 }
@@ -137,18 +147,18 @@ template <class T> int correlate_weights(const Correlation<T> &k, const T *dy, T
     if (db && channels > 0) memset(db, 0, static_cast<size_t>(channels) * sizeof(T));
     return TG_OK;
   }
-  int64_t *offsets = static_cast<int64_t *>(scratch(CONV_SCRATCH_SHARED, (k.tap_count + rows) * 8));
+  int64_t *offsets = static_cast<int64_t *>(scratch(CONV_SCRATCH_SHARED, k.tap_count * (1 + TILE_R) * 8));
   if (!offsets) return fail("conv_weights: out of memory");
   const WeightsPlan<T> p = plan_weights(k, offsets);
   int64_t *row_offsets = offsets + k.tap_count;
-  for (int64_t c = 0; c < k.in; ++c)
+  for (int64_t c = 0; c < p.together; ++c)
     for (int64_t t = 0; t < k.tap_count; ++t) row_offsets[c * k.tap_count + t] = c * p.layout.channel_stride + offsets[t];
   const int64_t part_elements = count + channels; // weights, then bias
   T *partial = static_cast<T *>(scratch(CONV_SCRATCH_PARTIAL, p.parts * part_elements * static_cast<int64_t>(sizeof(T))));
   if (!partial) return fail("conv_weights: out of memory for %lld partial weights", static_cast<long long>(p.parts * count));
 
   int failed = 0;
-  const int64_t x_elements = k.in * p.layout.channel_stride, units = k.n * p.blocks;
+  const int64_t x_elements = p.together * p.layout.channel_stride, units = k.n * p.blocks;
   for_tasks(p.parts * k.groups * p.shares, work_of(k), [&](int64_t task) {
     const int64_t share = task % p.shares, g = task / p.shares % k.groups, part = task / (p.shares * k.groups);
     const int64_t o_begin = share * p.out_per_share, o_end = o_begin + p.out_per_share < k.out ? o_begin + p.out_per_share : k.out;
