@@ -34,6 +34,14 @@ interface Node {
   outputs: Aval[];
 }
 
+/**
+ * What made a value that is being recorded: a rule that fuses two neighbouring operations looks at it. Null for inputs of the record and
+ * for all other values.
+ */
+export function producerOf(value: Tensor): { primitive: Primitive<unknown>; params: unknown } | null {
+  return value instanceof LinearValue && value.node >= 0 ? ((value.trace as LinearTrace).nodes[value.node] ?? null) : null;
+}
+
 /** Records primitives applied to linear values. */
 class LinearTrace extends Trace {
   readonly nodes: Node[] = [];

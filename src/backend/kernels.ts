@@ -208,6 +208,10 @@ export const matmul =
 export const convForward = kernel<[dtype: D, p: ConvParams, x: Address, w: Address, y: Address]>('conv_forward');
 export const convData = kernel<[dtype: D, p: ConvParams, dy: Address, w: Address, dx: Address]>('conv_data');
 export const convWeights = kernel<[dtype: D, p: ConvParams, x: Address, dy: Address, dw: Address]>('conv_weights');
+export const convForwardBias =
+  kernel<[dtype: D, p: ConvParams, x: Address, w: Address, bias: Address, relu: number, y: Address]>('conv_forward_bias');
+export const convDataMasked = kernel<[dtype: D, p: ConvParams, dy: Address, w: Address, mask: Address, dx: Address]>('conv_data_masked');
+export const convWeightsBias = kernel<[dtype: D, p: ConvParams, x: Address, dy: Address, dw: Address, db: Address]>('conv_weights_bias');
 export const pttrf = kernel<[dtype: D, lines: Lines, d: Address, e: Address, dOut: Address, lOut: Address, status: Address]>('pttrf');
 export const pttrs = kernel<[dtype: D, lines: Lines, d: Address, l: Address, b: Address, x: Address]>('pttrs');
 export const ptsv = kernel<[dtype: D, lines: Lines, d: Address, e: Address, b: Address, x: Address, status: Address]>('ptsv');

@@ -1,5 +1,5 @@
 /** Convolution and linear layers. */
-import { add, type ConvOptions, conv1d, conv2d, convTranspose2d, matmul, reshape } from '../ops/index.js';
+import { add, type ConvOptions, conv1d, conv2d, convLayer2d, convTranspose2d, matmul, relu, reshape } from '../ops/index.js';
 import { type Tensor, tidy } from '../tensor/index.js';
 import { kaimingUniform } from './init.js';
 import { constantParameter, Module, type Parameter, parameter } from './module.js';
@@ -77,6 +77,17 @@ abstract class ConvBase extends Module {
 export class Conv2d extends ConvBase {
   constructor(options: Conv2dOptions) {
     super(options, typeof options.kernelSize === 'number' ? [options.kernelSize, options.kernelSize] : options.kernelSize, false);
+  }
+
+  override forward(x: Tensor): Tensor {
+    return this.bias === null ? super.forward(x) : convLayer2d(x, this.weight.value, this.bias.value, this.conv);
+  }
+
+  /** relu(forward(x)) in one pass. */
+  forwardRelu(x: Tensor): Tensor {
+    return this.bias === null
+      ? tidy(() => relu(super.forward(x)))
+      : convLayer2d(x, this.weight.value, this.bias.value, { ...this.conv, relu: true });
   }
 
   protected override apply(x: Tensor): Tensor {

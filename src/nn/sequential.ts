@@ -1,4 +1,6 @@
 import type { Tensor } from '../tensor/index.js';
+import { ReLU } from './activation.js';
+import { Conv2d } from './conv.js';
 import { Module } from './module.js';
 
 /** Layers one after the other. What lies between two layers is freed as soon as the second one has read it. */
@@ -12,8 +14,12 @@ export class Sequential extends Module {
 
   override forward(x: Tensor): Tensor {
     let value = x;
-    for (const layer of this.layers) {
-      const next = layer.forward(value);
+    for (let i = 0; i < this.layers.length; i++) {
+      const layer = this.layers[i] as Module;
+      // A convolution and the ReLU after it are one pass over memory.
+      const fused = layer instanceof Conv2d && this.layers[i + 1] instanceof ReLU;
+      if (fused) i++;
+      const next = fused ? layer.forwardRelu(value) : layer.forward(value);
       if (value !== x && value !== next) value.dispose();
       value = next;
     }

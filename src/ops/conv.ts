@@ -20,7 +20,7 @@ export interface ConvGeometry {
   readonly groups: number;
 }
 
-function nativeParams(g: ConvGeometry): kernels.ConvParams {
+export function nativeParams(g: ConvGeometry): kernels.ConvParams {
   const [n, cIn, h, w] = g.x as [number, number, number, number];
   const [cOut, , kh, kw] = g.w as [number, number, number, number];
   return {
@@ -136,6 +136,11 @@ function checkGroups(groups: number, channels: number, perGroup: number, other: 
  * @returns [n, c_out, out_h, out_w], out = floor((extent + pads - dilation (k - 1) - 1) / stride) + 1
  */
 export function conv2d(x: Tensor, w: Tensor, options: ConvOptions = {}): Tensor {
+  return bind1(convForwardPrimitive, [x, w], convGeometry(x, w, options));
+}
+
+/** Checks the operands of `conv2d`, and works out the result's shape. */
+export function convGeometry(x: Tensor, w: Tensor, options: ConvOptions): ConvGeometry {
   checkOperands(x, w, 4);
   const stride = perAxis(options.stride, 2, 'stride');
   const dilation = perAxis(options.dilation, 2, 'dilation');
@@ -152,7 +157,7 @@ export function conv2d(x: Tensor, w: Tensor, options: ConvOptions = {}): Tensor 
       `Expected an input at least as large as the kernel but received ${formatShape(x.shape)} and ${formatShape(w.shape)}`,
     );
   }
-  return bind1(convForwardPrimitive, [x, w], {
+  return {
     x: x.shape,
     w: w.shape,
     y: [x.shape[0] as number, w.shape[0] as number, ...out],
@@ -160,7 +165,7 @@ export function conv2d(x: Tensor, w: Tensor, options: ConvOptions = {}): Tensor 
     padLow: [padding[0]![0], padding[1]![0]],
     dilation: dilation as [number, number],
     groups,
-  });
+  };
 }
 
 /**

@@ -1,6 +1,7 @@
 export * from './broadcast.js';
 export { checkFloat, checkTensor, type Operand } from './common.js';
 export * from './conv.js';
+export * from './conv-layer.js';
 export * from './difference.js';
 export * from './elementwise.js';
 export * from './gather.js';

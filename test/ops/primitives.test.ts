@@ -4,9 +4,9 @@
  */
 import { describe, expect, it } from 'vitest';
 import { bind1 } from '../../src/autodiff/index.js';
-import { grad, jvp, linalg, ops, type Tensor, tensor, tidy, tv } from '../../src/index.js';
+import { linalg, ops, type Tensor, tensor, tv } from '../../src/index.js';
 import * as allOps from '../../src/ops/index.js';
-import { backward, centralDifference, dot, type Fn, forward, normal, relativeError, values } from '../support/numeric.js';
+import { type Fn, normal, values } from '../support/numeric.js';
 import { descendProx1d, dualProx2d } from '../support/prox-oracle.js';
 import { map1, map2, type Reference, reference } from '../support/reference.js';
 import { type Row, testRow } from '../support/rows.js';
@@ -283,6 +283,7 @@ const rows: Row[] = [
   },
   ...convRows(),
   ...tridiagonalRows(),
+  ...convLayerRows(),
   ...proxRows(),
 ];
 
@@ -475,6 +476,57 @@ function tridiagonalRows(): Row[] {
           (s, i, j) => (i === j ? d.data[s * 6 + i]! : j === i + 1 ? du.data[s * 5 + i]! : j === i - 1 ? dl.data[s * 5 + j]! : 0),
           b,
         ),
+    },
+  ];
+}
+
+/** relu(conv + bias), fused: also as the second of two layers, where the data gradient brings the first one's mask along. */
+function convLayerRows(): Row[] {
+  const layer = (x: Reference, w: Reference, b: Reference, relu: boolean): Reference => {
+    const y = plainConv(x, w, { padding: 'same' });
+    return {
+      shape: y.shape,
+      data: y.data.map((v, k) => {
+        const z = v + (b.data[Math.floor(k / 20) % 3] as number);
+        return relu ? Math.max(z, 0) : z;
+      }),
+    };
+  };
+  const covers = ['convLayer', 'convLayerTangent'];
+  const rows: Row[] = [false, true].map(
+    (relu): Row => ({
+      covers,
+      label: `convLayer2d ${relu}`,
+      f: (x, w, b) => ops.convLayer2d(x as Tensor, w as Tensor, b as Tensor, { padding: 'same', relu }),
+      inputs: () => [normal([2, 2, 4, 5], 1), normal([3, 2, 3, 3], 2), normal([3], 3)],
+      expected: (x, w, b) => layer(x, w, b, relu),
+    }),
+  );
+  return [
+    ...rows,
+    {
+      covers,
+      label: 'two convLayer2d and a use of what lies between',
+      f: (x, w, b, v) => {
+        const h = ops.convLayer2d(x as Tensor, w as Tensor, b as Tensor, { padding: 'same', relu: true });
+        return ops.add(ops.convLayer2d(h, v as Tensor, b as Tensor, { padding: 'same', relu: true }), ops.mul(h, 0.5));
+      },
+      inputs: () => [normal([1, 2, 4, 5], 1), normal([3, 2, 3, 3], 2), normal([3], 3), normal([3, 3, 3, 3], 4)],
+      expected: (x, w, b, v) => {
+        const h = layer(x, w, b, true);
+        const y = layer(h, v, b, true);
+        return { shape: y.shape, data: y.data.map((z, k) => z + 0.5 * (h.data[k] as number)) };
+      },
+    },
+    {
+      covers,
+      label: 'a chain of convLayer2d',
+      f: (x, w, b, v) =>
+        ops.convLayer2d(ops.convLayer2d(x as Tensor, w as Tensor, b as Tensor, { padding: 'same', relu: true }), v as Tensor, b as Tensor, {
+          padding: 'same',
+        }),
+      inputs: () => [normal([1, 2, 4, 5], 1), normal([3, 2, 3, 3], 2), normal([3], 3), normal([3, 3, 3, 3], 4)],
+      expected: (x, w, b, v) => layer(layer(x, w, b, true), v, b, false),
     },
   ];
 }
