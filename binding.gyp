@@ -23,6 +23,7 @@
       "native/cpu/random.cpp",
       "native/cpu/optimizer.cpp",
       "native/cpu/prox1d.cpp",
+      "native/cpu/jumps.cpp",
       "native/cpu/prox2d.cpp",
       "native/cpu/rof.cpp"
     ],

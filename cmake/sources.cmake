@@ -19,6 +19,7 @@ set(TG_ISA_SOURCES
   native/cpu/random.cpp
   native/cpu/optimizer.cpp
   native/cpu/prox1d.cpp
+  native/cpu/jumps.cpp
   native/cpu/prox2d.cpp
   native/cpu/rof.cpp)
 set(TG_ADDON_SOURCES

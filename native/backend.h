@@ -31,14 +31,30 @@ typedef struct tg_dims {
 } tg_dims;
 
 typedef enum tg_unary_op {
-  TG_NEG = 0, TG_EXP, TG_LOG, TG_LOG1P, TG_EXPM1, TG_SQRT, TG_RSQRT, TG_SQUARE, TG_RECIPROCAL, TG_TANH, TG_SIGMOID,
-  TG_SOFTPLUS, TG_RELU, TG_ABS, TG_SIGN, TG_SIN, TG_COS, TG_FLOOR, TG_ROUND, TG_IS_NAN /* 1 or 0 in the same dtype */
+  TG_NEG = 0,
+  TG_EXP,
+  TG_LOG,
+  TG_LOG1P,
+  TG_EXPM1,
+  TG_SQRT,
+  TG_RSQRT,
+  TG_SQUARE,
+  TG_RECIPROCAL,
+  TG_TANH,
+  TG_SIGMOID,
+  TG_SOFTPLUS,
+  TG_RELU,
+  TG_ABS,
+  TG_SIGN,
+  TG_SIN,
+  TG_COS,
+  TG_FLOOR,
+  TG_ROUND,
+  TG_IS_NAN /* 1 or 0 in the same dtype */
 } tg_unary_op;
 
 /* MASK_POSITIVE(a, b) = a > 0 ? b : 0, the derivative of relu as a linear map of b. */
-typedef enum tg_binary_op {
-  TG_ADD = 0, TG_SUB, TG_MUL, TG_DIV, TG_POW, TG_MIN, TG_MAX, TG_MASK_POSITIVE
-} tg_binary_op;
+typedef enum tg_binary_op { TG_ADD = 0, TG_SUB, TG_MUL, TG_DIV, TG_POW, TG_MIN, TG_MAX, TG_MASK_POSITIVE } tg_binary_op;
 
 typedef enum tg_compare_op { TG_EQ = 0, TG_NE, TG_LT, TG_LE, TG_GT, TG_GE } tg_compare_op;
 
@@ -97,10 +113,12 @@ typedef struct tg_backend {
                  const tg_dims *b_strides, void *y /* uint8 0 or 1 */);
   int (*select)(int64_t dtype, const tg_dims *shape, const void *condition /* uint8 */, const tg_dims *c_strides, const void *a,
                 const tg_dims *a_strides, const void *b, const tg_dims *b_strides, void *y);
-  /* y[strided] = x[strided]; offsets in elements; strides may be negative or 0 (x only). Serves transpose, flip, slice, pad, concat, broadcast. */
+  /* y[strided] = x[strided]; offsets in elements; strides may be negative or 0 (x only). Serves transpose, flip, slice, pad, concat,
+   * broadcast. */
   int (*copy_strided)(int64_t dtype, const tg_dims *shape, const void *x, int64_t x_offset, const tg_dims *x_strides, void *y,
                       int64_t y_offset, const tg_dims *y_strides);
-  /* along the middle axis of [outer, n, inner]; arg reductions write int32. Sums are pairwise or wider: the result does not depend on threads. */
+  /* along the middle axis of [outer, n, inner]; arg reductions write int32. Sums are pairwise or wider: the result does not depend on
+   * threads. */
   int (*reduce)(int64_t op, int64_t dtype, const tg_lines *lines, const void *x, void *y);
   int (*cumsum)(int64_t dtype, const tg_lines *lines, int64_t reverse, const void *x, void *y);
   /* y[o, k, i] = x[o, index[k], i] for k < count;   x: [outer, n, inner] */
@@ -122,8 +140,8 @@ typedef struct tg_backend {
   int (*conv_data_masked)(int64_t dtype, const tg_conv *p, const void *dy, const void *w, const void *mask, void *dx);
   /* dw as conv_weights, and db[c_out] = sum of dy over everything but the channel. */
   int (*conv_weights_bias)(int64_t dtype, const tg_conv *p, const void *x, const void *dy, void *dw, void *db);
-  /* Batched tridiagonal systems, LAPACK's meanings, systems along the middle axis; rhs has the layout of `lines`, d too; e, dl, du have n - 1.
-   * status (int32 per system): 0, or the 1-based index of the first pivot that is not positive (pttrf) or is zero (gtsv). */
+  /* Batched tridiagonal systems, LAPACK's meanings, systems along the middle axis; rhs has the layout of `lines`, d too; e, dl, du have n
+   * - 1. status (int32 per system): 0, or the 1-based index of the first pivot that is not positive (pttrf) or is zero (gtsv). */
   int (*pttrf)(int64_t dtype, const tg_lines *lines, const void *d, const void *e, void *d_out, void *l_out, void *status);
   int (*pttrs)(int64_t dtype, const tg_lines *lines, const void *d, const void *l, const void *b, void *x);
   int (*ptsv)(int64_t dtype, const tg_lines *lines, const void *d, const void *e, const void *b, void *x, void *status);
@@ -141,10 +159,15 @@ typedef struct tg_backend {
              double momentum, double dampening, double decay, int64_t nesterov, int64_t first_step);
 
   /* ---- total variation (float32 and float64) ---- */
-  /* y = argmin 1/2|y - x|^2 + sum_e lambda_line w_e |y_{e+1} - y_e| per line. lambda: [outer*inner]; weights: NULL or [outer, n-1, inner], >= 0. */
+  /* y = argmin 1/2|y - x|^2 + sum_e lambda_line w_e |y_{e+1} - y_e| per line. lambda: [outer*inner]; weights: NULL or [outer, n-1, inner],
+   * >= 0. */
   int (*prox1d)(int64_t dtype, const tg_lines *lines, const void *x, const void *lambda, const void *weights, void *y);
   /* out = mean of v over the runs of bitwise equal y along each line: the Jacobian of prox1d in x, self-adjoint. */
   int (*prox1d_average)(int64_t dtype, const tg_lines *lines, const void *y, const void *v, void *out);
+  /* The derivative of prox1d in lambda, at its solution y, s_e = sign(y_{e+1} - y_e), w = 1 when weights is NULL, lines as above:
+   * out[line] = sum_e w_e s_e (a_{e+1} - a_e), and its adjoint out_i = v[line] (w_{i-1} s_{i-1} - w_i s_i). */
+  int (*jump_sum)(int64_t dtype, const tg_lines *lines, const void *y, const void *weights, const void *a, void *out);
+  int (*jump_spread)(int64_t dtype, const tg_lines *lines, const void *y, const void *weights, const void *v, void *out);
   /* anisotropic 2D: y = argmin 1/2|y-x|^2 + sum lambda_rows wx |horizontal differences| + sum lambda_cols wy |vertical differences|.
    * lambda_rows, lambda_cols: [batch]; wx: NULL or [batch, height, width-1]; wy: NULL or [batch, height-1, width].
    * lambda_rows weighs the differences inside a row. tolerance: relative gap; report: float64 [batch, TG_TV_REPORT].

@@ -35,8 +35,7 @@ Napi::Value call(const Napi::CallbackInfo &info) {
   Environment &own = environment(env);
   const tg_backend *backend = own.backends[info[0].As<Napi::Number>().Int32Value() & 1];
   const Kernel *kernel = find_kernel(env, backend, info[1].As<Napi::Number>().Int64Value());
-  if (kernel && kernel->run(backend, own.arguments) != TG_OK)
-    Napi::Error::New(env, failure(backend, *kernel)).ThrowAsJavaScriptException();
+  if (kernel && kernel->run(backend, own.arguments) != TG_OK) Napi::Error::New(env, failure(backend, *kernel)).ThrowAsJavaScriptException();
   return env.Undefined();
 }
 
@@ -169,9 +168,9 @@ Napi::Object initialise(Napi::Env env, Napi::Object exports) {
     const char *name;
     Napi::Value (*function)(const Napi::CallbackInfo &);
   } functions[] = {
-      {"call", call}, {"callAsync", call_async}, {"alloc", alloc},   {"release", release}, {"view", view},
-      {"addressOf", address_of}, {"copy", copy}, {"memory", memory}, {"trim", trim},       {"loadCuda", load_cuda_backend},
-      {"describe", describe},
+      {"call", call}, {"callAsync", call_async},       {"alloc", alloc},       {"release", release},
+      {"view", view}, {"addressOf", address_of},       {"copy", copy},         {"memory", memory},
+      {"trim", trim}, {"loadCuda", load_cuda_backend}, {"describe", describe},
   };
   for (const auto &f : functions) exports.Set(f.name, Napi::Function::New(env, f.function, f.name));
   return exports;

@@ -34,9 +34,7 @@ template <> struct Argument<void *> {
   void *get() const { return value; }
 };
 
-template <> struct Argument<const void *> : Argument<void *> {
-  using Argument<void *>::Argument;
-};
+template <> struct Argument<const void *> : Argument<void *> { using Argument<void *>::Argument; };
 
 template <> struct Argument<const tg_dims *> {
   tg_dims value;

@@ -56,7 +56,7 @@ private:
 
 struct Environment {
   std::shared_ptr<Blocks> blocks;
-  double *arguments = nullptr; // memory of the Float64Array that TypeScript writes
+  double *arguments = nullptr;                        // memory of the Float64Array that TypeScript writes
   const tg_backend *backends[2] = {nullptr, nullptr}; // cpu, cuda
 };
 

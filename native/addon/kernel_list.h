@@ -12,17 +12,45 @@ struct Kernel {
 };
 
 #define TG_KERNEL(entry)                                                                                                                   \
-  Kernel { #entry, [](const tg_backend *b) { return b->entry != nullptr; }, [](const tg_backend *b, const double *block) { return invoke(b->entry, block); } }
+  Kernel {                                                                                                                                 \
+#entry, [](const tg_backend *b) { return b->entry != nullptr; }, [](const tg_backend *b,                                               \
+                                                                        const double *block) { return invoke(b->entry, block); }           \
+  }
 
 static const Kernel KERNELS[] = {
-    TG_KERNEL(fill),           TG_KERNEL(arange),         TG_KERNEL(cast),         TG_KERNEL(unary),
-    TG_KERNEL(binary),         TG_KERNEL(compare),        TG_KERNEL(select),       TG_KERNEL(copy_strided),
-    TG_KERNEL(reduce),         TG_KERNEL(cumsum),         TG_KERNEL(gather),       TG_KERNEL(scatter_add),
-    TG_KERNEL(matmul),         TG_KERNEL(conv_forward),   TG_KERNEL(conv_data),    TG_KERNEL(conv_weights),
-    TG_KERNEL(conv_forward_bias), TG_KERNEL(conv_data_masked), TG_KERNEL(conv_weights_bias),
-    TG_KERNEL(pttrf),          TG_KERNEL(pttrs),          TG_KERNEL(ptsv),         TG_KERNEL(gtsv),
-    TG_KERNEL(random_uniform), TG_KERNEL(random_normal),  TG_KERNEL(adam),         TG_KERNEL(sgd),
-    TG_KERNEL(prox1d),         TG_KERNEL(prox1d_average), TG_KERNEL(prox2d),       TG_KERNEL(component_average),
+    TG_KERNEL(fill),
+    TG_KERNEL(arange),
+    TG_KERNEL(cast),
+    TG_KERNEL(unary),
+    TG_KERNEL(binary),
+    TG_KERNEL(compare),
+    TG_KERNEL(select),
+    TG_KERNEL(copy_strided),
+    TG_KERNEL(reduce),
+    TG_KERNEL(cumsum),
+    TG_KERNEL(gather),
+    TG_KERNEL(scatter_add),
+    TG_KERNEL(matmul),
+    TG_KERNEL(conv_forward),
+    TG_KERNEL(conv_data),
+    TG_KERNEL(conv_weights),
+    TG_KERNEL(conv_forward_bias),
+    TG_KERNEL(conv_data_masked),
+    TG_KERNEL(conv_weights_bias),
+    TG_KERNEL(pttrf),
+    TG_KERNEL(pttrs),
+    TG_KERNEL(ptsv),
+    TG_KERNEL(gtsv),
+    TG_KERNEL(random_uniform),
+    TG_KERNEL(random_normal),
+    TG_KERNEL(adam),
+    TG_KERNEL(sgd),
+    TG_KERNEL(prox1d),
+    TG_KERNEL(prox1d_average),
+    TG_KERNEL(jump_sum),
+    TG_KERNEL(jump_spread),
+    TG_KERNEL(prox2d),
+    TG_KERNEL(component_average),
     TG_KERNEL(rof2d),
 };
 constexpr int KERNEL_COUNT = sizeof KERNELS / sizeof KERNELS[0];

@@ -21,6 +21,7 @@ void register_tridiagonal(tg_backend *t);
 void register_random(tg_backend *t);
 void register_optimizer(tg_backend *t);
 void register_prox1d(tg_backend *t);
+void register_jumps(tg_backend *t);
 void register_prox2d(tg_backend *t);
 void register_rof(tg_backend *t);
 } // namespace tautgrad::cpu::TG_ISA

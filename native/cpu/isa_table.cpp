@@ -15,6 +15,7 @@ extern "C" void TG_CONCAT(tg_cpu_register_, TG_ISA)(tg_backend *t) {
   register_random(t);
   register_optimizer(t);
   register_prox1d(t);
+  register_jumps(t);
   register_prox2d(t);
   register_rof(t);
 }

@@ -29,7 +29,9 @@ export const prox1dPrimitive: Primitive<Prox1dParams> = definePrimitive<Prox1dPa
   jvp: ([x, lambda, weights], [dx, dLambda, dWeights], params) => {
     const { axis } = params;
     const y = bind1(prox1dPrimitive, weights ? [x!, lambda!, weights] : [x!, lambda!], params);
-    const shift = edgeShift(axis, () => sign(difference(y, axis)), lambda!, weights, dLambda, dWeights);
+    const byLambda = dLambda == null ? null : bind1(jumpSpreadPrimitive, weights ? [y, dLambda, weights] : [y, dLambda], params);
+    const byWeights = dWeights == null ? null : edgeShift(axis, () => sign(difference(y, axis)), lambda!, weights, null, dWeights);
+    const shift = sumTangents(byLambda, byWeights);
     const direction = subtractTangents(dx ?? null, shift);
     return { outputs: [y], tangents: [direction && bind1(prox1dAveragePrimitive, [y, direction], params)] };
   },
@@ -45,6 +47,57 @@ export const prox1dAveragePrimitive: Primitive<Prox1dParams> = definePrimitive<P
     return [out];
   },
   linear: { inputs: [1], transpose: ([ct], [y], params) => [null, bind1(prox1dAveragePrimitive, [y!, ct!], params)] },
+});
+
+/** Dᵀ(s w v) for one v per line (x's shape with extent 1 at the axis): how a change of lambda moves the prox. Inputs: y, v, weights?. */
+export const jumpSpreadPrimitive: Primitive<Prox1dParams> = definePrimitive<Prox1dParams>({
+  name: 'jumpSpread',
+  shape: ([y]) => [{ dtype: y!.dtype, shape: y!.shape }],
+  kernel: ([y, v, weights], { axis }) => {
+    const out = Tensor.empty(y!.dtype, y!.shape);
+    if (out.size > 0) kernels.jumpSpread(code(y!), linesAlong(y!.shape, axis), y!.address, weights?.address ?? 0, v!.address, out.address);
+    return [out];
+  },
+  // Linear in v; linear in the weights too, which only a second derivative sees.
+  linear: {
+    inputs: [1, 2],
+    multilinear: true,
+    transpose: ([ct], inputs, params, isLinear) => {
+      const [y, v] = inputs as [Tensor, Tensor];
+      const jumps = (): Tensor => mul(sign(difference(y, params.axis)), difference(ct!, params.axis));
+      return [
+        null,
+        isLinear(1) ? bind1(jumpSumPrimitive, inputs.length > 2 ? [y, ct!, inputs[2] as Tensor] : [y, ct!], params) : null,
+        ...(inputs.length > 2 ? [isLinear(2) ? mul(jumps(), v) : null] : []),
+      ];
+    },
+  },
+});
+
+/** Σ_e w_e s_e (a_{e+1} - a_e) per line: the adjoint of `jumpSpread`. Inputs: y, a, weights?. */
+export const jumpSumPrimitive: Primitive<Prox1dParams> = definePrimitive<Prox1dParams>({
+  name: 'jumpSum',
+  shape: ([y], { axis }) => [{ dtype: y!.dtype, shape: y!.shape.map((n, i) => (i === axis ? 1 : n)) }],
+  kernel: ([y, a, weights], { axis }) => {
+    const out = Tensor.empty(
+      y!.dtype,
+      y!.shape.map((n, i) => (i === axis ? 1 : n)),
+    );
+    if (out.size > 0) kernels.jumpSum(code(y!), linesAlong(y!.shape, axis), y!.address, weights?.address ?? 0, a!.address, out.address);
+    return [out];
+  },
+  linear: {
+    inputs: [1, 2],
+    multilinear: true,
+    transpose: ([ct], inputs, params, isLinear) => {
+      const [y, a] = inputs as [Tensor, Tensor];
+      return [
+        null,
+        isLinear(1) ? bind1(jumpSpreadPrimitive, inputs.length > 2 ? [y, ct!, inputs[2] as Tensor] : [y, ct!], params) : null,
+        ...(inputs.length > 2 ? [isLinear(2) ? mul(mul(sign(difference(y, params.axis)), difference(a, params.axis)), ct!) : null] : []),
+      ];
+    },
+  },
 });
 
 /** Dᵀ(s dμ), dμ = dλ w + λ dw; null when neither λ nor w moves. */

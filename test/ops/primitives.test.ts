@@ -540,6 +540,61 @@ function proxRows(): Row[] {
     { dtype: 'int32' },
   );
   return [
+    ...[false, true].flatMap((weighted): Row[] => {
+      // Lines along the middle axis; w is a second input or absent.
+      const y = tensor(
+        [
+          [
+            [1, 5, 2, 2],
+            [2, 5, 1, 2],
+            [2, 4, 1, 3],
+          ],
+        ],
+        { dtype: 'float64' },
+      );
+      const jump = (e: number, i: number): number =>
+        Math.sign(
+          [
+            [1, 0, -1, 0],
+            [0, -1, 0, 1],
+          ][e]![i] as number,
+        );
+      const shape = (v: Tensor, w: Tensor | undefined): Tensor[] => (w ? [y, v, w] : [y, v]);
+      const weight = (w: Reference | undefined, e: number, i: number): number => (w ? (w.data[e * 4 + i] as number) : 1);
+      const inputs = (n: number) => (): Tensor[] => [normal([1, n, 4], 5), ...(weighted ? [positive([1, 2, 4], 6)] : [])];
+      return [
+        {
+          covers: 'jumpSum',
+          label: `jumpSum ${weighted}`,
+          f: (a, w) => bind1(allOps.jumpSumPrimitive, shape(a as Tensor, w), { axis: 1 }),
+          inputs: inputs(3),
+          expected: (a, w) =>
+            reference([1, 1, 4], ([, , i]) =>
+              [0, 1].reduce(
+                (s, e) =>
+                  s +
+                  weight(w, e, i as number) *
+                    jump(e, i as number) *
+                    ((a.data[(e + 1) * 4 + i!] as number) - (a.data[e * 4 + i!] as number)),
+                0,
+              ),
+            ),
+        },
+        {
+          covers: 'jumpSpread',
+          label: `jumpSpread ${weighted}`,
+          f: (v, w) => bind1(allOps.jumpSpreadPrimitive, shape(v as Tensor, w), { axis: 1 }),
+          inputs: inputs(1),
+          expected: (v, w) =>
+            reference(
+              [1, 3, 4],
+              ([, k, i]) =>
+                (v.data[i as number] as number) *
+                ((k! > 0 ? weight(w, k! - 1, i!) * jump(k! - 1, i!) : 0) - (k! < 2 ? weight(w, k!, i!) * jump(k!, i!) : 0)),
+            ),
+        },
+      ];
+    }),
     // The second derivative vanishes almost everywhere, which the difference of gradients shows too.
     {
       covers: 'prox1d',
