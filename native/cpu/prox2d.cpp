@@ -119,10 +119,11 @@ private:
   }
 
   bool sweep_cols(T lambda, bool accelerated) {
-    const bool done = prox_lines(cols_, col_in_, &lambda, 0, image_.wy, y_, [](int64_t, int64_t, int64_t) {},
-                                 [&](int64_t tile, int64_t first, int64_t count) {
-                                   if (accelerated) products_[tile] = restart_product(first, count);
-                                 });
+    const bool done = prox_lines(
+        cols_, col_in_, &lambda, 0, image_.wy, y_, [](int64_t, int64_t, int64_t) {},
+        [&](int64_t tile, int64_t first, int64_t count) {
+          if (accelerated) products_[tile] = restart_product(first, count);
+        });
     if (!accelerated) return done;
     double product = 0;
     for (int64_t t = 0; t < col_tiles_; ++t) product += products_[t];
