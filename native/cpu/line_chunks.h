@@ -173,7 +173,7 @@ private:
 // Chunks that fill the lanes, first with short overlaps, then with long ones.
 template <class T> Chunks prox_long_line(int64_t n, int64_t stride, const T *x, T lambda, const T *weights, T *y, int scratch_slot) {
   int64_t chunk = (n / 64 + 63) / 64 * 64;
-  if (chunk > 8192) chunk = 8192;
+  if (chunk > 4096) chunk = 4096;
   Chunks result = ChunkedLine<T>(n, stride, x, lambda, weights, y, chunk, chunk / 8, scratch_slot).solve();
   if (result != Chunks::apart) return result;
   chunk *= 4;
