@@ -9,7 +9,8 @@
 namespace tautgrad::cpu::TG_ISA {
 namespace {
 
-// How a block of `width` lines is read and written: rows (contiguous lines, through transposes), columns (adjacent lines), or lines anywhere.
+// How a block of `width` lines is read and written: rows (contiguous lines, through transposes), columns (adjacent lines), or lines
+// anywhere.
 enum class Layout { rows, columns, scattered };
 
 template <class T, Layout layout> struct LineBlock {

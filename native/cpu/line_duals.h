@@ -1,7 +1,7 @@
 // Edge duals of line proxes: the partial sums u_k = sum_{i <= k} (out_i - in_i) of a prox's residual, made feasible.
 //
-// Where the output jumps, the dual is exactly +-w; starting the sums afresh there keeps rounding from growing along the line. (Only where the
-// sum agrees: in a tie, rounding may have turned a jump of one unit in the last place.) Clipping makes any rest feasible.
+// Where the output jumps, the dual is exactly +-w; starting the sums afresh there keeps rounding from growing along the line. (Only where
+// the sum agrees: in a tie, rounding may have turned a jump of one unit in the last place.) Clipping makes any rest feasible.
 #pragma once
 
 #include "line_average.h"
@@ -10,8 +10,8 @@ namespace tautgrad::cpu::TG_ISA {
 namespace {
 
 template <class T, Layout layout>
-void duals_block(int64_t n, const LineBlock<T, layout> &block, const T *in, const T *out, T lambda, T cap, const LineBlock<T, layout> &edges,
-                 const T *weights, T *u) {
+void duals_block(int64_t n, const LineBlock<T, layout> &block, const T *in, const T *out, T lambda, T cap,
+                 const LineBlock<T, layout> &edges, const T *weights, T *u) {
   using L = Lanes<T>;
   using V = typename L::V;
   using M = typename L::M;

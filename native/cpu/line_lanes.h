@@ -20,7 +20,7 @@
 namespace tautgrad::cpu::TG_ISA {
 namespace {
 
-enum { STEPS_PER_SAMPLE = 4 };
+enum { STEPS_PER_SAMPLE = 2, STEPS_AT_START = 64 };
 
 // Lines as rows of a tile: line i has its samples at samples[i * stride ...]; at least 3 readable values follow the last line. Weighted
 // lines have a second array of the same layout: the width of the edge that follows each sample, 0 at the last. Where a segment ends, out
@@ -28,11 +28,12 @@ enum { STEPS_PER_SAMPLE = 4 };
 template <class T> struct LineTile {
   int32_t lines, n, stride;
   const T *samples;
-  const T *widths;     // or null; with them, samples and widths are preceded by four zeros
-  const T *lambdas;    // one per line
-  bool uniform;        // they are all equal
-  T *out;              // laid out as samples; without AVX-512, out[-1] is written to
+  const T *widths;  // or null; with them, samples and widths are preceded by four zeros
+  const T *lambdas; // one per line
+  bool uniform;     // they are all equal
+  T *out;           // laid out as samples; without AVX-512, out[-1] is written to
   T step_allowance; // steps that a line may take beyond STEPS_PER_SAMPLE for each sample behind it
+  const T *lengths; // for windows of a longer line: samples of each; those of n samples are cut off by their window's end, not the line's
   int32_t *unfinished; // lines that took more: a linear-time solver is better at them
   int32_t unfinished_count;
 };
@@ -71,7 +72,8 @@ template <class T> struct EventLog {
   }
 };
 
-template <class T, bool Weighted> class LaneGroup {
+// Windowed: a lane that comes to the end of an open window leaves it without a word, so that only events of the whole line are written.
+template <class T, bool Weighted, bool Windowed> class LaneGroup {
   using L = Lanes<T>;
   using V = typename L::V;
   using M = typename L::M;
@@ -91,11 +93,13 @@ public:
     vmin_ = floor_ = -infinity;
     vmax_ = ceiling_ = infinity;
     lambda_ = L::load(lambdas);
-    rest_ = L::splat(T(tile.n));
     line_ = L::load_positions(line);
     pos_ = line_ * L::positions(tile.stride);
     advance_ = L::positions(4);
     alive_ = fresh_ = L::all();
+    open_ = L::none();
+    rest_ = L::splat(0);
+    begin_lines(tile, L::all());
     park(L::without(L::all(), L::position_less(line_, L::positions(tile.lines))));
     lines_apart_ = lines_apart;
   }
@@ -114,7 +118,7 @@ public:
     base_ = L::select(fresh_, x.v[0], base_);
     // All four samples as if the segment went on; up to a lane's first end that is what happens. The bounds' chains then wait for no
     // comparison, and a lane takes over what was found before it ended.
-    M active = L::all(), went_up = L::none();
+    M active = L::all(), went_up = L::none(), cut = L::none();
     V partial = carry_, vmin = vmin_, vmax = vmax_;
     for (int t = 0; t < 4; ++t) {
       partial += x.v[t] - base_;
@@ -124,7 +128,7 @@ public:
       if constexpr (Weighted)
         width = w.v[t];
       else
-        width = L::select(last, zero, lambda_);
+        width = L::select(Windowed ? L::without(last, open_) : last, zero, lambda_);
       const V spread = width * r, lo = (sum_ + partial) * r - spread, hi = (sum_ + partial) * r + spread;
       const M down = L::less(hi, vmin), up = L::less(vmax, lo);
       went_up = L::either(went_up, L::both(up, active));
@@ -140,11 +144,12 @@ public:
         min_width_ = L::select(touch_min, width, min_width_);
         max_width_ = L::select(touch_max, width, max_width_);
       }
+      if constexpr (Windowed) cut = L::either(cut, L::both(L::both(active, last), open_));
       active = L::without(active, last); // the last sample's segment ends like one that goes down
     }
 
     // Lanes still in their segment carry its sum on; the others emit it and restart behind it.
-    const M ended = L::without(L::all(), active), went_down = L::without(ended, went_up);
+    const M ended = L::without(L::all(), L::either(active, cut)), went_down = L::without(ended, went_up);
     const V total = sum_ + partial, infinity = L::splat(T(__builtin_inf()));
     const V ended_length = L::select(went_up, max_length_, min_length_);
     // In a tie, rounding must not turn a jump against its direction: equal values join the segments.
@@ -171,7 +176,7 @@ public:
     // Asked at every step, so that the choice depends on the line alone.
     steps_ += L::splat(1);
     const M over = L::less(L::splat(tile.step_allowance) + L::splat(STEPS_PER_SAMPLE) * (length_ - rest_), steps_);
-    const M leaves = L::either(over, L::both(ended, L::equal(rest_, zero)));
+    const M leaves = L::either(L::either(over, cut), L::both(ended, L::equal(rest_, zero)));
     if (L::bits(leaves)) next_line(tile, leaves, over);
   }
 
@@ -183,26 +188,40 @@ private:
       L::store_positions(line, line_);
       for (int lane = 0; lane < L::width; ++lane)
         if (unfinished >> lane & 1) tile.unfinished[tile.unfinished_count++] = line[lane];
-      fresh_ = L::either(fresh_, over);
-      carry_ = L::select(over, L::splat(0), carry_);
-      length_ = L::select(over, L::splat(0), length_);
-      vmin_ = L::select(over, L::splat(T(-__builtin_inf())), vmin_);
-      vmax_ = L::select(over, L::splat(T(__builtin_inf())), vmax_);
     }
+    fresh_ = L::either(fresh_, done);
+    carry_ = L::select(done, L::splat(0), carry_);
+    length_ = L::select(done, L::splat(0), length_);
+    vmin_ = L::select(done, L::splat(T(-__builtin_inf())), vmin_);
+    vmax_ = L::select(done, L::splat(T(__builtin_inf())), vmax_);
     line_ = L::select_positions(done, line_ + L::positions(lines_apart_), line_);
     pos_ = L::select_positions(done, line_ * L::positions(tile.stride), pos_);
     const M gone = L::without(done, L::position_less(line_, L::positions(tile.lines)));
     if (L::bits(gone)) park(gone);
-    rest_ = L::select(L::both(done, alive_), L::splat(T(tile.n)), rest_);
+    begin_lines(tile, L::both(done, alive_));
     steps_ = L::select(done, L::splat(0), steps_);
     sum_ = L::select(done, L::splat(0), sum_);
     ceiling_ = L::select(done, L::splat(T(__builtin_inf())), ceiling_);
     floor_ = L::select(done, L::splat(T(-__builtin_inf())), floor_);
-    if (tile.uniform) return;
-    T lambdas[L::width];
+  }
+
+  // Lengths and lambdas of the lines that lanes begin.
+  TG_INLINE void begin_lines(const LineTile<T> &tile, M lanes) {
+    if (tile.uniform && !Windowed) {
+      rest_ = L::select(lanes, L::splat(T(tile.n)), rest_);
+      return;
+    }
+    int32_t line[L::width];
+    T lambdas[L::width], lengths[L::width];
     L::store_positions(line, line_);
-    for (int lane = 0; lane < L::width; ++lane) lambdas[lane] = tile.lambdas[line[lane] < tile.lines ? line[lane] : 0];
-    lambda_ = L::select(L::both(done, alive_), L::load(lambdas), lambda_);
+    for (int lane = 0; lane < L::width; ++lane) {
+      const int32_t i = line[lane] < tile.lines ? line[lane] : 0;
+      lambdas[lane] = tile.lambdas[i];
+      lengths[lane] = Windowed ? tile.lengths[i] : T(tile.n);
+    }
+    lambda_ = L::select(lanes, L::load(lambdas), lambda_);
+    rest_ = L::select(lanes, L::load(lengths), rest_);
+    if (Windowed) open_ = L::either(L::without(open_, lanes), L::both(lanes, L::equal(rest_, L::splat(T(tile.n)))));
   }
 
   // Lanes without a line stand still in a segment that never ends: of infinite width at the tile's begin, or (weighted) on the zeros
@@ -217,15 +236,15 @@ private:
 
   V sum_, carry_, base_, vmin_, vmax_, length_, min_length_, max_length_, lambda_, min_width_, max_width_, rest_, ceiling_, floor_, steps_;
   Pos pos_, line_, advance_;
-  M alive_, fresh_;
+  M alive_, fresh_, open_;
   int32_t lines_apart_;
 };
 
 // Two groups in turn: one's chain of comparisons hides behind the other's.
-template <class T, bool Weighted> void walk_lines(LineTile<T> &tile) {
+template <class T, bool Weighted, bool Windowed = false> void walk_lines(LineTile<T> &tile) {
   using L = Lanes<T>;
   EventLog<T> log;
-  LaneGroup<T, Weighted> a, b;
+  LaneGroup<T, Weighted, Windowed> a, b;
   tile.unfinished_count = 0;
   a.begin(tile, 0, 2 * L::width);
   b.begin(tile, L::width, 2 * L::width);

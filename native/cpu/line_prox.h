@@ -3,6 +3,7 @@
 
 #include "../kernels/taut_string.h"
 #include "isa.h"
+#include "line_chunks.h"
 #include "line_lanes.h"
 #include "line_tiles.h"
 #include "parallel.h"
@@ -29,9 +30,11 @@ template <class T> bool prox_line(int64_t n, const T *x, double lambda, const T 
   const auto sample = [&](int32_t i) { return double(x[int64_t(i) * stride]); };
   const auto ws = TautStringWorkspace::at(memory, n);
   if (weights)
-    taut_string<sizeof(T) == 8>(int32_t(n), sample, [&](int32_t k) { return edge_weight(lambda, double(weights[int64_t(k - 1) * stride])); }, write, ws);
+    taut_string<sizeof(T) == 8>(
+        int32_t(n), sample, [&](int32_t k) { return edge_weight(lambda, double(weights[int64_t(k - 1) * stride])); }, write, ws);
   else
-    taut_string<sizeof(T) == 8>(int32_t(n), sample, [&](int32_t) { return lambda; }, write, ws);
+    taut_string<sizeof(T) == 8>(
+        int32_t(n), sample, [&](int32_t) { return lambda; }, write, ws);
   return true;
 }
 
@@ -75,17 +78,9 @@ public:
       lambdas[i] = lambda_[(first + i) * lambda_stride_];
       uniform = uniform && lambdas[i] == lambdas[0];
     }
-    LineTile<T> tile{int32_t(count),
-                     int32_t(p_.n),
-                     p_.stride,
-                     samples,
-                     widths,
-                     lambdas,
-                     uniform,
-                     out,
-                     T(STEPS_PER_SAMPLE * p_.n + 64),
-                     unfinished,
-                     0};
+    LineTile<T> tile{
+        int32_t(count), int32_t(p_.n), p_.stride, samples, widths, lambdas, uniform, out, T(2 * STEPS_PER_SAMPLE * p_.n + STEPS_AT_START),
+        nullptr,        unfinished,    0};
     if (direct) {
       tile.stride = int32_t(p_.n);
       tile.samples = x_ + first * p_.n;
@@ -110,6 +105,14 @@ public:
       if (!prox_line(p_.n, x_ + at, double(lambdas[unfinished[i]]), w, y_ + at, p_.inner)) return false;
     }
     return true;
+  }
+
+  bool solve_long_line(int64_t line) const {
+    const int64_t at = p_.offset(line);
+    const T lambda = lambda_[line * lambda_stride_], *w = weights_ ? weights_ + p_.edge_offset(line) : nullptr;
+    const Chunks result = prox_long_line(p_.n, p_.inner, x_ + at, lambda, w, y_ + at, SCRATCH_TILE);
+    if (result == Chunks::apart) return prox_line(p_.n, x_ + at, double(lambda), w, y_ + at, p_.inner);
+    return result == Chunks::solved;
   }
 
 private:
@@ -172,11 +175,26 @@ bool prox_lines(const tg_lines &g, const T *x, const T *lambda, int64_t lambda_s
   const LinePlan<T> plan(g);
   const LineSolver<T> solver(plan, x, lambda, lambda_stride, weights, y);
   int out_of_memory = 0;
+  const bool chunked = g.n >= LONG_LINE;
   parallel_for(plan.tiles, [&](int64_t tile) {
     const int64_t first = tile * plan.per_tile, left = plan.lines - first, count = left < plan.per_tile ? left : plan.per_tile;
     before(tile, first, count);
+    if (chunked) return;
     if (!solver.solve_tile(tile)) __atomic_store_n(&out_of_memory, 1, __ATOMIC_RELAXED);
     after(tile, first, count);
+  });
+  if (!chunked) return out_of_memory == 0;
+  // Few long lines share the threads inside each of them, many are shared out.
+  const auto line = [&](int64_t i) {
+    if (!solver.solve_long_line(i)) __atomic_store_n(&out_of_memory, 1, __ATOMIC_RELAXED);
+  };
+  if (plan.lines >= 64)
+    parallel_for(plan.lines, line);
+  else
+    for (int64_t i = 0; i < plan.lines; ++i) line(i);
+  parallel_for(plan.tiles, [&](int64_t tile) {
+    const int64_t first = tile * plan.per_tile, left = plan.lines - first;
+    after(tile, first, left < plan.per_tile ? left : plan.per_tile);
   });
   return out_of_memory == 0;
 }

@@ -37,7 +37,7 @@ public:
     Tv2dGap found{0, 0};
     bool polished = false, certified = false;
     int64_t k = 0, next_check = 1, best_at = 0;
-    double best = __builtin_inf(), next_polish = 30;
+    double best = __builtin_inf(), next_polish = first_polish();
     while (k < p_.max_iterations) {
       if (cancelled()) return CANCELLED;
       if (!sweep_rows(lambda_rows)) return OUT_OF_MEMORY;
@@ -51,10 +51,10 @@ public:
       const double relative = relative_gap(found.gap, found.objective);
       if (!(relative > tolerance_)) break; // negated, so that NaN data stops at once
       // The partition is usually right long before the values are: the means over it may pass already.
-      if (relative <= next_polish * tolerance_) {
+      if (relative <= next_polish) {
         polished = polish(&found);
         if (!(relative_gap(found.gap, found.objective) > tolerance_)) break;
-        next_polish = relative / tolerance_ / 4;
+        next_polish = relative / 4;
       }
       if (found.gap < 0.9 * best) {
         best = found.gap;
@@ -99,6 +99,12 @@ private:
     return true;
   }
 
+  // From this relative gap on the means are tried: with the partition right, their gap is about the square of the iterate's.
+  double first_polish() const {
+    const double linear = 30 * tolerance_, square = 0.3 * __builtin_sqrt(tolerance_);
+    return linear > square || tolerance_ > 1e-7 ? linear : square;
+  }
+
   bool cancelled() const { return cancel_ && __atomic_load_n(cancel_, __ATOMIC_RELAXED); }
 
   // q' from q+ = col_in - y, then p.
@@ -119,10 +125,11 @@ private:
   }
 
   bool sweep_cols(T lambda, bool accelerated) {
-    const bool done = prox_lines(cols_, col_in_, &lambda, 0, image_.wy, y_, [](int64_t, int64_t, int64_t) {},
-                                 [&](int64_t tile, int64_t first, int64_t count) {
-                                   if (accelerated) products_[tile] = restart_product(first, count);
-                                 });
+    const bool done = prox_lines(
+        cols_, col_in_, &lambda, 0, image_.wy, y_, [](int64_t, int64_t, int64_t) {},
+        [&](int64_t tile, int64_t first, int64_t count) {
+          if (accelerated) products_[tile] = restart_product(first, count);
+        });
     if (!accelerated) return done;
     double product = 0;
     for (int64_t t = 0; t < col_tiles_; ++t) product += products_[t];

@@ -35,8 +35,8 @@ template <class Width> TG_HD inline double width_at(const Width &width, const Ch
 // Solves one line of n samples. sample(i), i < n, and width(k), the weight of the edge between samples k - 1 and k, are read as doubles.
 // emit(begin, end, value) is called once per segment, in order, and the segments cover [0, n) whatever the data: NaN only makes
 // comparisons false, and every loop below is bounded by what it popped.
-// A value is the segment's mean plus the pull of the two gates. Accurate: sums the segment again, relative to its first sample, so that it does
-// not inherit the rounding of the long partial sums; otherwise (enough for float32 results) takes their difference.
+// A value is the segment's mean plus the pull of the two gates. Accurate: sums the segment again, relative to its first sample, so that it
+// does not inherit the rounding of the long partial sums; otherwise (enough for float32 results) takes their difference.
 template <bool Accurate, class Sample, class Width, class Emit>
 TG_HD inline void taut_string(int32_t n, const Sample &sample, const Width &width, const Emit &emit, const TautStringWorkspace &ws) {
   // Partial sums about a rough centre stay small, and with them their rounding.

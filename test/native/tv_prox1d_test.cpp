@@ -104,8 +104,7 @@ void certify(const tg_lines &g, const std::vector<T> &x, const std::vector<T> &y
     const double violation = oracle::line_violation(g.n, x.data() + at, y.data() + at, g.inner, double(lambda[size_t(line)]),
                                                     weights ? weights->data() + edge : nullptr);
     // A value may be off by 3e-7 of the range in float32, and each sample adds that to the partial sums.
-    const double allowed =
-        sizeof(T) == 8 ? 1e-14 * largest * std::max(100.0, double(g.n)) : 3e-7 * largest * std::max(4.0, double(g.n));
+    const double allowed = sizeof(T) == 8 ? 1e-14 * largest * std::max(100.0, double(g.n)) : 3e-7 * largest * std::max(4.0, double(g.n));
     check::report(violation <= allowed + 1e-320, __FILE__, __LINE__, "optimality of a line", check::text(violation, allowed));
   }
 }
@@ -243,9 +242,39 @@ template <class T> void averages(uint64_t seed) {
     }
   }
 }
+// Lines long enough to be cut into chunks: optimal, and bitwise the same whether the line lies alone, in a column or in a batch.
+template <class T> void long_lines(uint64_t seed) {
+  check::Random random(seed);
+  for (int trial = 0; trial < 24; ++trial) {
+    const int64_t n = 8192 + random.below(60000);
+    const double lambda = trial % 8 == 7 ? 1e30 : trial % 8 == 6 ? 0 : std::pow(10, 2.5 * random.uniform() - 1);
+    std::vector<T> x(static_cast<size_t>(n)), columns(x.size() * 3), weights(x.size() - 1), wide(weights.size() * 3);
+    for (int64_t i = 0; i < n; ++i) {
+      const double smooth = 3 * std::sin(double(i) * 1e-3), steps = double(i / 300 % 4);
+      x[size_t(i)] = T(trial % 4 == 0 ? smooth : trial % 4 == 1 ? double(random.below(4)) : steps + 0.5 * random.normal());
+      if (trial % 12 == 10 && i == n / 2) x[size_t(i)] = std::numeric_limits<T>::quiet_NaN();
+      for (int c = 0; c < 3; ++c) columns[size_t(i * 3 + c)] = c == 1 ? x[size_t(i)] : T(random.normal());
+    }
+    for (size_t i = 0; i < weights.size(); ++i) {
+      weights[i] = T(random.below(5) == 0 ? 0 : 2 * random.uniform());
+      for (size_t c = 0; c < 3; ++c) wide[i * 3 + c] = c == 1 ? weights[i] : T(1);
+    }
+    for (const bool weighted : {false, true}) {
+      const tg_lines g{1, n, 1};
+      const auto y = prox<T>(g, x, {T(lambda)}, weighted ? &weights : nullptr);
+      if (trial % 12 != 10) certify<T>(g, x, y, {T(lambda)}, weighted ? &weights : nullptr);
+      const auto c = prox<T>({1, n, 3}, columns, {T(0.3), T(lambda), T(2)}, weighted ? &wide : nullptr);
+      bool equal = true;
+      for (int64_t i = 0; i < n; ++i) equal = equal && std::memcmp(&c[size_t(i * 3 + 1)], &y[size_t(i)], sizeof(T)) == 0;
+      CHECK(equal);
+    }
+  }
+}
 } // namespace
 
 int main() {
+  long_lines<double>(41);
+  long_lines<float>(42);
   certified_vectors();
   against_dynamic_programme();
   fuzz<double>(60000, 1);
