@@ -14,18 +14,41 @@ template <class T> TG_INLINE vec<T> signs(vec<T> here, vec<T> next) {
 }
 template <class T> TG_INLINE T sign_of(T here, T next) { return static_cast<T>((next > here) - (next < here)); }
 
-template <class T> T row_sum(int64_t n, const T *y, const T *w, const T *a) {
+template <class T> TG_INLINE T lane_sum(vec<T> v) {
+  T part[lanes<T>];
+  memcpy(part, &v, sizeof v);
+  for (int half = lanes<T> / 2; half > 0; half /= 2)
+    for (int k = 0; k < half; ++k) part[k] += part[k + half];
+  return part[0];
+}
+
+template <class T> TG_INLINE vec<T> row_terms(int64_t e, const T *y, const T *w, const T *a) {
+  const vec<T> terms = signs<T>(load(y + e), load(y + e + 1)) * (load(a + e + 1) - load(a + e));
+  return w ? terms * load(w + e) : terms;
+}
+
+// The lanes of a row's last, overlapping vector that hold edges not yet counted.
+template <class T> mask<T> fresh_lanes(int64_t edges) {
+  int_like<T> lane[lanes<T>];
+  for (int k = 0; k < lanes<T>; ++k) lane[k] = k >= lanes<T> - edges % lanes<T> ? -1 : 0;
+  mask<T> m;
+  memcpy(&m, lane, sizeof m);
+  return m;
+}
+
+template <class T> T row_sum(int64_t n, const T *y, const T *w, const T *a, mask<T> fresh) {
+  const int64_t edges = n - 1;
+  if (edges < lanes<T>) {
+    T sum = 0;
+    for (int64_t e = 0; e < edges; ++e) sum += (w ? w[e] : T(1)) * sign_of(y[e], y[e + 1]) * (a[e + 1] - a[e]);
+    return sum;
+  }
   vec<T> total{};
   int64_t e = 0;
-  for (; e + 1 + lanes<T> <= n; e += lanes<T>) {
-    vec<T> part = signs<T>(load(y + e), load(y + e + 1)) * (load(a + e + 1) - load(a + e));
-    if (w) part *= load(w + e);
-    total += part;
-  }
-  T sum = 0;
-  for (int k = 0; k < lanes<T>; ++k) sum += total[k];
-  for (; e + 1 < n; ++e) sum += (w ? w[e] : T(1)) * sign_of(y[e], y[e + 1]) * (a[e + 1] - a[e]);
-  return sum;
+  for (; e + lanes<T> <= edges; e += lanes<T>) total += row_terms(e, y, w, a);
+  // The last vector overlaps the one before it: the lanes that were counted are left out.
+  if (e < edges) total += fresh ? row_terms(edges - lanes<T>, y, w, a) : vec<T>{};
+  return lane_sum<T>(total);
 }
 
 template <class T> void row_spread(int64_t n, const T *y, const T *w, T v, T *out) {
@@ -83,7 +106,8 @@ template <class T> void sum_all(const tg_lines &l, const T *y, const T *w, const
   over_lines(
       l,
       [&](int64_t first, int64_t last) {
-        for (int64_t o = first; o < last; ++o) out[o] = row_sum(l.n, y + o * l.n, w ? w + o * edges : nullptr, a + o * l.n);
+        const mask<T> fresh = fresh_lanes<T>(edges);
+        for (int64_t o = first; o < last; ++o) out[o] = row_sum<T>(l.n, y + o * l.n, w ? w + o * edges : nullptr, a + o * l.n, fresh);
       },
       [&](int64_t o, int64_t from, int64_t to) {
         const int64_t base = o * l.n * l.inner;
