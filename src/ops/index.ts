@@ -4,6 +4,7 @@ export * from './conv.js';
 export * from './conv-layer.js';
 export * from './difference.js';
 export * from './elementwise.js';
+export * from './fourier.js';
 export * from './gather.js';
 export * from './matmul.js';
 export * from './movement.js';

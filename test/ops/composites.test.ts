@@ -151,7 +151,51 @@ const softmaxOf = (v: number[]): number[] => {
 };
 const rowOf = (x: Reference, i: number): number[] => x.data.slice(i * 4, i * 4 + 4);
 
+/** The transform written out, over the last axis of [2, n]; part 0 is real, part 1 imaginary. */
+function plainDft(re: Reference, im: Reference | null, sign: number, scale: number, part: 0 | 1): Reference {
+  const n = re.shape[1] as number;
+  return reference([2, n], ([r, k]) => {
+    let s = 0;
+    for (let j = 0; j < n; j++) {
+      const angle = (sign * 2 * Math.PI * ((j * (k as number)) % n)) / n;
+      const [x, y] = [at2(re, r as number, j), im ? at2(im, r as number, j) : 0];
+      s += part === 0 ? x * Math.cos(angle) - y * Math.sin(angle) : x * Math.sin(angle) + y * Math.cos(angle);
+    }
+    return s * scale;
+  });
+}
+
+function fourierRows(): Row[] {
+  const part = (z: { re: Tensor; im: Tensor }, k: 0 | 1): Tensor => (k === 0 ? z.re : z.im);
+  return [1, 5, 8].flatMap((n) =>
+    ([0, 1] as const).flatMap((k): Row[] => [
+      {
+        covers: [],
+        label: `fft of ${n}, part ${k}`,
+        f: (re, im) => part(ops.fft({ re: re as Tensor, im: im as Tensor }), k),
+        inputs: () => [normal([2, n], 20), normal([2, n], 21)],
+        expected: (re, im) => plainDft(re, im, -1, 1, k),
+      },
+      {
+        covers: [],
+        label: `ifft of ${n}, part ${k}`,
+        f: (re, im) => part(ops.ifft({ re: re as Tensor, im: im as Tensor }), k),
+        inputs: () => [normal([2, n], 22), normal([2, n], 23)],
+        expected: (re, im) => plainDft(re, im, 1, 1 / n, k),
+      },
+      {
+        covers: [],
+        label: `fft of a real line of ${n}, part ${k}`,
+        f: (re) => part(ops.fft(re as Tensor, { norm: 'ortho' }), k),
+        inputs: () => [normal([2, n], 24)],
+        expected: (re) => plainDft(re, null, -1, 1 / Math.sqrt(n), k),
+      },
+    ]),
+  );
+}
+
 const rows: Row[] = [
+  ...fourierRows(),
   ...padRows(),
   ...poolRows(),
   ...resizeRows(),
@@ -234,6 +278,31 @@ describe('composed operations', () => {
     expect(ops.logSumExp(big).toArray()).toEqual([1001 + Math.log1p(Math.exp(-1))]);
     expect(values(ops.softmax(big))[2]).toBe(0);
     expect(values(ops.softmax(tensor([[Number.NEGATIVE_INFINITY, 0]])))).toEqual([0, 1]);
+  });
+
+  it('fft: long and prime lines, several axes, and back', () => {
+    for (const n of [1024, 1536, 2048, 1031, 3 * 1031]) {
+      const re = normal([2, n], n);
+      const want = plainDft({ shape: re.shape, data: values(re) }, null, -1, 1, 0);
+      const got = values(ops.fft(re).re);
+      got.forEach((v, i) => {
+        expect(Math.abs(v - (want.data[i] as number))).toBeLessThan(1e-11 * n);
+      });
+    }
+    const z = { re: normal([2, 6, 5, 3], 30), im: normal([2, 6, 5, 3], 31) };
+    const there = ops.fft(z, { axes: [1, 2] });
+    const alone = ops.fft(ops.fft(z, { axes: 2 }), { axes: 1 });
+    const back = ops.ifft(there, { axes: [1, 2] });
+    for (const [a, b] of [
+      [there.im, alone.im],
+      [back.re, z.re],
+      [back.im, z.im],
+    ] as const) {
+      values(a).forEach((v, i) => {
+        expect(v).toBeCloseTo(values(b)[i] as number, 12);
+      });
+    }
+    expect(() => ops.fft({ re: z.re, im: normal([2], 1) })).toThrow(/parts of equal shape/);
   });
 
   it('stopGradient stops, and only there', () => {
