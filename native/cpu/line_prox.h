@@ -94,16 +94,16 @@ public:
       walk_lines<T, true>(tile);
     else
       walk_lines<T, false>(tile);
+    for (int32_t i = 0; i < tile.unfinished_count; ++i) {
+      const int64_t line = unfinished[i], at = line * tile.stride;
+      const T *w = weights_ ? widths + at : nullptr; // lambda is in them
+      if (!prox_line(p_.n, tile.samples + at, weights_ ? 1.0 : double(lambdas[line]), w, tile.out + at, 1)) return false;
+    }
     each_run(first, count, [&](int64_t line, int64_t at, int64_t lines) {
       const T *from = tile.out + at * tile.stride;
       if (p_.inner > 1) return fill_columns(p_.n, p_.inner, lines, from, tile.stride, y_ + p_.offset(line));
       for (int64_t i = 0; i < lines; ++i) fill_row(p_.n, from + i * tile.stride, y_ + (line + i) * p_.n);
     });
-    for (int32_t i = 0; i < tile.unfinished_count; ++i) {
-      const int64_t line = first + unfinished[i], at = p_.offset(line);
-      const T *w = weights_ ? weights_ + p_.edge_offset(line) : nullptr;
-      if (!prox_line(p_.n, x_ + at, double(lambdas[unfinished[i]]), w, y_ + at, p_.inner)) return false;
-    }
     return true;
   }
 

@@ -48,7 +48,7 @@ public:
       if (!accelerated || (k < next_check && k < p_.max_iterations)) continue;
       found = certify();
       certified = true;
-      const double relative = relative_gap(found.gap, found.objective);
+      const double gap = found.gap, relative = relative_gap(gap, found.objective); // of the iterate; found may become the means'
       if (!(relative > tolerance_)) break; // negated, so that NaN data stops at once
       // The partition is usually right long before the values are: the means over it may pass already.
       if (relative <= next_polish) {
@@ -56,8 +56,8 @@ public:
         if (!(relative_gap(found.gap, found.objective) > tolerance_)) break;
         next_polish = relative / 4;
       }
-      if (found.gap < 0.9 * best) {
-        best = found.gap;
+      if (gap < 0.9 * best) {
+        best = gap;
         best_at = k;
       } else if (k - best_at > 50 + best_at / 4)
         break; // rounding holds the gap where it is
