@@ -1,7 +1,7 @@
 /** Elementwise operations, with broadcasting. */
 import { type Aval, bind1, definePrimitive, type Primitive, provideArithmetic, sumTangents, type Tangent } from '../autodiff/index.js';
 import { kernels } from '../backend/index.js';
-import { broadcastShapes, type DType, Tensor, tidy } from '../tensor/index.js';
+import { broadcastShapes, type DType, type Shape, Tensor, tidy } from '../tensor/index.js';
 import { broadcastTo, sumTo } from './broadcast.js';
 import { broadcastStrides, checkFloat, checkTensor, code, type Operand, unify, zerosOf } from './common.js';
 import { cast } from './movement.js';
@@ -21,24 +21,19 @@ function applyBinary(primitive: Primitive<null>, a: Operand, b: Operand): Tensor
 
 const broadcastAval = ([a, b]: readonly Aval[]): Aval[] => [{ dtype: a!.dtype, shape: broadcastShapes(a!.shape, b!.shape) }];
 
+type BinaryCall = (shape: Shape, a: number, aStrides: Shape, b: number, bStrides: Shape, y: number) => void;
+
+/** Runs an elementwise kernel of two operands over their broadcast shape. */
+function broadcasting(a: Tensor, b: Tensor, dtype: DType, run: BinaryCall): Tensor[] {
+  const shape = broadcastShapes(a.shape, b.shape);
+  const y = Tensor.empty(dtype, shape);
+  if (y.size > 0) run(shape, a.address, broadcastStrides(a.shape, shape), b.address, broadcastStrides(b.shape, shape), y.address);
+  return [y];
+}
+
 function binaryKernel(op: kernels.BinaryOp) {
-  return ([a, b]: readonly Tensor[]): Tensor[] => {
-    const shape = broadcastShapes(a!.shape, b!.shape);
-    const y = Tensor.empty(a!.dtype, shape);
-    if (y.size > 0) {
-      kernels.binary(
-        op,
-        code(a!),
-        shape,
-        a!.address,
-        broadcastStrides(a!.shape, shape),
-        b!.address,
-        broadcastStrides(b!.shape, shape),
-        y.address,
-      );
-    }
-    return [y];
-  };
+  return ([a, b]: readonly Tensor[]): Tensor[] =>
+    broadcasting(a!, b!, a!.dtype, (...operands) => kernels.binary(op, code(a!), ...operands));
 }
 
 /** A tangent in the shape of the result: an operand that was broadcast has a smaller one. */
@@ -284,22 +279,7 @@ function comparison(name: string, op: kernels.CompareOp) {
   return definePrimitive<null>({
     name,
     shape: ([a, b]) => [{ dtype: 'uint8', shape: broadcastShapes(a!.shape, b!.shape) }],
-    kernel: ([a, b]) => {
-      const shape = broadcastShapes(a!.shape, b!.shape);
-      const y = Tensor.empty('uint8', shape);
-      if (y.size > 0)
-        kernels.compare(
-          op,
-          code(a!),
-          shape,
-          a!.address,
-          broadcastStrides(a!.shape, shape),
-          b!.address,
-          broadcastStrides(b!.shape, shape),
-          y.address,
-        );
-      return [y];
-    },
+    kernel: ([a, b]) => broadcasting(a!, b!, 'uint8', (...operands) => kernels.compare(op, code(a!), ...operands)),
   });
 }
 

@@ -6,6 +6,9 @@ export type Fn = (...inputs: Tensor[]) => Tensor;
 export const normal = (shape: readonly number[], seed: number, scale = 1): Tensor =>
   new Generator(seed).normal(shape, { std: scale, dtype: 'float64' });
 
+/** Random numbers well above 0. */
+export const positive = (shape: readonly number[], seed: number): Tensor => ops.add(ops.exp(normal(shape, seed, 0.5)), 0.2);
+
 /** Central difference of `f` along `directions`. */
 export function centralDifference(f: Fn, inputs: readonly Tensor[], directions: readonly (Tensor | null)[], h: number): Tensor {
   const at = (t: number): Tensor => f(...inputs.map((x, i) => (directions[i] ? ops.add(x, ops.mul(directions[i] as Tensor, t)) : x)));
