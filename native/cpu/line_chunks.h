@@ -85,7 +85,7 @@ private:
                      lambdas,
                      true,
                      out,
-                     T(2 * STEPS_PER_SAMPLE * window + STEPS_AT_START),
+                     step_allowance<T>(window),
                      lengths,
                      reinterpret_cast<int32_t *>(lengths + count),
                      0};

@@ -20,7 +20,13 @@
 namespace tautgrad::cpu::TG_ISA {
 namespace {
 
-enum { STEPS_PER_SAMPLE = 2, STEPS_AT_START = 64 };
+enum { STEPS_PER_SAMPLE = 4, STEPS_AT_START = 2048 };
+
+// A lane step costs a fraction of what the scalar solver spends on a sample: worth some patience, most of all on short lines.
+template <class T> T step_allowance(int64_t n) {
+  const int64_t start = STEPS_PER_SAMPLE * n + 64 < STEPS_AT_START ? STEPS_PER_SAMPLE * n + 64 : int64_t(STEPS_AT_START);
+  return T(STEPS_PER_SAMPLE * n + start);
+}
 
 // Lines as rows of a tile: line i has its samples at samples[i * stride ...]; at least 3 readable values follow the last line. Weighted
 // lines have a second array of the same layout: the width of the edge that follows each sample, 0 at the last. Where a segment ends, out

@@ -78,9 +78,8 @@ public:
       lambdas[i] = lambda_[(first + i) * lambda_stride_];
       uniform = uniform && lambdas[i] == lambdas[0];
     }
-    LineTile<T> tile{
-        int32_t(count), int32_t(p_.n), p_.stride, samples, widths, lambdas, uniform, out, T(2 * STEPS_PER_SAMPLE * p_.n + STEPS_AT_START),
-        nullptr,        unfinished,    0};
+    LineTile<T> tile{int32_t(count),          int32_t(p_.n), p_.stride,  samples, widths, lambdas, uniform, out,
+                     step_allowance<T>(p_.n), nullptr,       unfinished, 0};
     if (direct) {
       tile.stride = int32_t(p_.n);
       tile.samples = x_ + first * p_.n;

@@ -49,7 +49,7 @@ public:
       found = certify();
       certified = true;
       const double gap = found.gap, relative = relative_gap(gap, found.objective); // of the iterate; found may become the means'
-      if (!(relative > tolerance_)) break; // negated, so that NaN data stops at once
+      if (!(relative > tolerance_)) break;                                         // negated, so that NaN data stops at once
       // The partition is usually right long before the values are: the means over it may pass already.
       if (relative <= next_polish) {
         polished = polish(&found);
