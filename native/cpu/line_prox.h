@@ -101,7 +101,7 @@ public:
     each_run(first, count, [&](int64_t line, int64_t at, int64_t lines) {
       const T *from = tile.out + at * tile.stride;
       if (p_.inner > 1) return fill_columns(p_.n, p_.inner, lines, from, tile.stride, y_ + p_.offset(line));
-      for (int64_t i = 0; i < lines; ++i) fill_row(p_.n, from + i * tile.stride, y_ + (line + i) * p_.n);
+      fill_rows(p_.n, lines, from, tile.stride, y_ + line * p_.n);
     });
     return true;
   }

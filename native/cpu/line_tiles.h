@@ -94,6 +94,35 @@ template <class T> void fill_row(int64_t n, const T *in, T *y) {
   }
 }
 
+// fill_row for `lines` staged rows; up to three values behind each row are read. Without AVX-512, `width` rows at a time through
+// transposes.
+template <class T> void fill_rows(int64_t n, int64_t lines, const T *tile, int32_t stride, T *y) {
+  using L = Lanes<T>;
+  if (REGISTER_BYTES == 64 || n * L::width >= (int64_t(1) << 30)) {
+    for (int64_t i = 0; i < lines; ++i) fill_row(n, tile + i * stride, y + i * n);
+    return;
+  }
+  for (int64_t first = 0; first < lines; first += L::width) {
+    int32_t from[L::width], to[L::width];
+    for (int i = 0; i < L::width; ++i) { // idle lanes repeat the last row
+      const int32_t row = int32_t(first + i < lines ? i : lines - 1 - first);
+      from[i] = row * stride;
+      to[i] = row * int32_t(n);
+    }
+    typename L::V carry = L::splat(0);
+    for (int64_t k = (n - 1) / 4 * 4; k >= 0; k -= 4) {
+      Quad<T> q = load_quad(tile + first * stride + k, from);
+      for (int t = 3; t >= 0; --t) q.v[t] = carry = L::select(unset_lanes<T>(q.v[t]), carry, q.v[t]);
+      if (k + 4 <= n) {
+        store_quad(y + first * n + k, to, q);
+        continue;
+      }
+      for (int t = 0; k + t < n; ++t)
+        for (int i = 0; i < L::width; ++i) y[first * n + to[i] + k + t] = q.v[t][i];
+    }
+  }
+}
+
 // Columns first .. first + lines of [n, inner] to lines of a tile, `width` columns at a time; the last block overlaps the one before.
 template <class T> void stage_columns(int64_t n, int64_t inner, int64_t lines, const T *x, T *tile, int32_t stride) {
   using L = Lanes<T>;
