@@ -7,6 +7,9 @@
  * ours. Without PyTorch only our times are printed.
  */
 import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
@@ -151,10 +154,24 @@ class Torch {
   }
 }
 
+/** GFLOP/s of multiply-adds on one core, measured; null without a compiler. */
+function measurePeak(): number | null {
+  const folder = mkdtempSync(join(tmpdir(), 'tautgrad-peak-'));
+  try {
+    const source = fileURLToPath(new URL('../../bench/peers/fma_peak.cpp', import.meta.url));
+    const built = spawnSync('g++', ['-O3', '-march=native', source, '-o', join(folder, 'peak')]);
+    return built.status === 0 ? Number.parseFloat(spawnSync(join(folder, 'peak'), { encoding: 'utf8' }).stdout) : null;
+  } finally {
+    rmSync(folder, { recursive: true });
+  }
+}
+
 const hasTorch = (): boolean => spawnSync('/usr/bin/python3', ['-c', 'import torch']).status === 0;
 const median = (v: number[]): number => [...v].sort((a, b) => a - b)[Math.floor(v.length / 2)] as number;
 
 async function measure(threads: number): Promise<void> {
+  const peak = measurePeak();
+  if (peak !== null && !args.json) console.log(`multiply-add peak of one core: ${peak.toFixed(0)} GFLOP/s`);
   const torch = hasTorch() ? new Torch(threads) : null;
   if (!torch) console.error('PyTorch is not installed (Debian: python3-torch): only our times follow');
   for (const c of [...convCases(), ...stepCases]) {
@@ -184,7 +201,10 @@ async function measure(threads: number): Promise<void> {
     };
     if (args.json) console.log(JSON.stringify(row));
     else {
-      const rate = c.flop > 0 ? `${row.gflops.toFixed(0).padStart(5)} GFLOP/s` : ''.padStart(13);
+      const rate =
+        c.flop > 0
+          ? `${row.gflops.toFixed(0).padStart(5)} GFLOP/s${peak === null ? '' : ` (${((100 * row.gflops) / peak / threads).toFixed(0).padStart(3)} % of peak)`}`
+          : ''.padStart(13);
       console.log(
         `${String(threads)} thread(s)  ${c.name.padEnd(44)} ${row.ours_ms.toFixed(2).padStart(9)} ms ${rate}` +
           (peer === null ? '' : `  PyTorch ${peer.toFixed(2).padStart(9)} ms  ratio ${(row.ratio as number).toFixed(2)}`),
