@@ -8,6 +8,7 @@
 
 #include <array>
 #include <cstring>
+#include <memory>
 #include <string>
 
 namespace tautgrad::addon {
@@ -39,24 +40,32 @@ Napi::Value call(const Napi::CallbackInfo &info) {
   return env.Undefined();
 }
 
-class KernelWorker : public Napi::AsyncWorker {
-public:
-  KernelWorker(Napi::Env env, const tg_backend *backend, const Kernel &kernel, const double *arguments)
-      : Napi::AsyncWorker(env), backend_(backend), kernel_(kernel), deferred_(Napi::Promise::Deferred::New(env)) {
-    std::memcpy(arguments_.data(), arguments, sizeof arguments_);
-  }
-  void Execute() override {
-    if (kernel_.run(backend_, arguments_.data()) != TG_OK) SetError(failure(backend_, kernel_));
-  }
-  void OnOK() override { deferred_.Resolve(Env().Undefined()); }
-  void OnError(const Napi::Error &error) override { deferred_.Reject(error.Value()); }
-  Napi::Promise promise() { return deferred_.Promise(); }
+// One asynchronous call. Plain Node-API calls whose failures are passed over: while an environment ends (process exit, a terminated
+// worker) nobody waits for the promise any more, and an exception thrown from here would end the whole process.
+struct AsyncCall {
+  const tg_backend *backend;
+  const Kernel *kernel;
+  std::array<double, ARGUMENT_SLOTS> arguments;
+  napi_async_work work;
+  napi_deferred deferred;
+  std::string error;
 
-private:
-  const tg_backend *backend_;
-  const Kernel &kernel_;
-  std::array<double, ARGUMENT_SLOTS> arguments_;
-  Napi::Promise::Deferred deferred_;
+  static void execute(napi_env, void *data) {
+    auto *self = static_cast<AsyncCall *>(data);
+    if (self->kernel->run(self->backend, self->arguments.data()) != TG_OK) self->error = failure(self->backend, *self->kernel);
+  }
+
+  static void complete(napi_env env, napi_status, void *data) {
+    std::unique_ptr<AsyncCall> self(static_cast<AsyncCall *>(data));
+    napi_value value = nullptr, message = nullptr;
+    if (self->error.empty()) {
+      if (napi_get_undefined(env, &value) == napi_ok) napi_resolve_deferred(env, self->deferred, value);
+    } else if (napi_create_string_utf8(env, self->error.c_str(), self->error.size(), &message) == napi_ok &&
+               napi_create_error(env, nullptr, message, &value) == napi_ok) {
+      napi_reject_deferred(env, self->deferred, value);
+    }
+    napi_delete_async_work(env, self->work);
+  }
 };
 
 // callAsync(device, kernel): the same on a worker thread. The caller keeps every storage alive until the promise settles.
@@ -66,10 +75,20 @@ Napi::Value call_async(const Napi::CallbackInfo &info) {
   const tg_backend *backend = own.backends[info[0].As<Napi::Number>().Int32Value() & 1];
   const Kernel *kernel = find_kernel(env, backend, info[1].As<Napi::Number>().Int64Value());
   if (!kernel) return env.Undefined();
-  auto *worker = new KernelWorker(env, backend, *kernel, own.arguments);
-  Napi::Promise promise = worker->promise();
-  worker->Queue();
-  return promise;
+  auto call = std::make_unique<AsyncCall>();
+  call->backend = backend;
+  call->kernel = kernel;
+  std::memcpy(call->arguments.data(), own.arguments, sizeof call->arguments);
+  napi_value promise, name;
+  if (napi_create_promise(env, &call->deferred, &promise) != napi_ok ||
+      napi_create_string_utf8(env, "tautgrad", NAPI_AUTO_LENGTH, &name) != napi_ok ||
+      napi_create_async_work(env, nullptr, name, AsyncCall::execute, AsyncCall::complete, call.get(), &call->work) != napi_ok ||
+      napi_queue_async_work(env, call->work) != napi_ok) {
+    Napi::Error::New(env, "an asynchronous call could not be started").ThrowAsJavaScriptException();
+    return env.Undefined();
+  }
+  call.release(); // complete() takes it back
+  return Napi::Value(env, promise);
 }
 
 void *address(const Napi::Value &value) { return reinterpret_cast<void *>(static_cast<uintptr_t>(value.As<Napi::Number>().DoubleValue())); }

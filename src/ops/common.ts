@@ -24,6 +24,12 @@ export const code = (x: Aval): number => DTYPE_CODE[x.dtype];
 
 export function checkTensor(x: unknown, name = 'x'): Tensor {
   if (x instanceof Tensor) return x;
+  if (typeof x === 'object' && x !== null && 'dtype' in x && 'shape' in x) {
+    // What structuredClone and postMessage make of a tensor: its public fields, without its memory.
+    throw new TypeError(
+      `Expected a tensor for ${name} but received an object with its fields: tensors stay in their thread, send toTypedArray() instead`,
+    );
+  }
   throw new TypeError(`Expected a tensor for ${name} but received ${x === null ? 'null' : Array.isArray(x) ? 'an array' : typeof x}`);
 }
 
