@@ -129,8 +129,11 @@ Napi::Value view(const Napi::CallbackInfo &info) {
 
 // addressOf(typedArray): where its first element lies. The caller keeps the array reachable.
 Napi::Value address_of(const Napi::CallbackInfo &info) {
-  Napi::TypedArray array = info[0].As<Napi::TypedArray>();
-  return Napi::Number::New(info.Env(), number(static_cast<uint8_t *>(array.ArrayBuffer().Data()) + array.ByteOffset()));
+  // Not through the array's buffer: a shared one (worker threads) is no ArrayBuffer to Node-API.
+  void *data = nullptr;
+  if (napi_get_typedarray_info(info.Env(), info[0], nullptr, nullptr, &data, nullptr, nullptr) != napi_ok)
+    Napi::TypeError::New(info.Env(), "expected a typed array").ThrowAsJavaScriptException();
+  return Napi::Number::New(info.Env(), number(data));
 }
 
 // copy(to, from, bytes) between host addresses.

@@ -13,4 +13,13 @@ export {
 export { readRunLog, type StepRecord } from './run-log.js';
 export { decodeSafetensors, encodeSafetensors, readSafetensors, type SafetensorsFile, writeSafetensors } from './safetensors.js';
 export type { Dtype, StoredArray, StoredTensor, TensorMap } from './stored-tensor.js';
-export { CHECKPOINT_FILE, LOG_FILE, Trainer, type TrainerEvents, type TrainerOptions, type TrainingResult } from './trainer.js';
+export {
+  BEST_FILE,
+  CHECKPOINT_FILE,
+  type EvaluationOptions,
+  LOG_FILE,
+  Trainer,
+  type TrainerEvents,
+  type TrainerOptions,
+  type TrainingResult,
+} from './trainer.js';

@@ -3,8 +3,8 @@ import { EventEmitter } from 'node:events';
 import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { type Module, valueAndGrad } from '../nn/index.js';
-import type { Optimizer } from '../optim/index.js';
-import { defaultGenerator, type Tensor, tidy } from '../tensor/index.js';
+import { clipByGlobalNorm, GradientAccumulator, MovingAverage, type Optimizer } from '../optim/index.js';
+import { defaultGenerator, outsideScopes, type Tensor, tensor, tidy } from '../tensor/index.js';
 import { disposeCheckpoint, type JsonObject, readCheckpoint, writeCheckpoint } from './checkpoint.js';
 import { appendRunLog, readRunLog, type StepRecord, writeRunLog } from './run-log.js';
 
@@ -14,7 +14,7 @@ export interface TrainerOptions<Batch> {
   /** How the model is made again: its class's name and constructor options. Saved with every checkpoint. */
   description: { name: string; options: JsonObject };
   /** The data of a step, counted from 0: a function of the step alone, so that a resumed run sees the same data. */
-  batch: (step: number) => Batch;
+  batch: (step: number) => Batch | Promise<Batch>;
   /** Samples in a batch, for the throughput. */
   batchSize: number;
   /** Runs inside a `tidy`: the number to minimise, and further numbers for the log (computed after the update, from the loss's value). */
@@ -24,6 +24,14 @@ export interface TrainerOptions<Batch> {
   budgetSeconds?: number;
   /** Learning rate of a step, counted from 0; `progress` runs from 0 to 1. Default: the optimiser's own. */
   schedule?: (step: number, progress: number) => number;
+  /** Batches per update; their gradients are averaged, and `batch` counts them: update k sees k n … k n + n - 1. Default 1. */
+  accumulate?: number;
+  /** Largest global norm of an update's gradients. Default: unlimited. */
+  clipNorm?: number;
+  /** Decay of a moving average of the weights, which evaluation and `best.safetensors` use. Default: none. */
+  average?: number;
+  /** A number to watch, computed every so many updates with the model in evaluation mode (and averaged weights, if any). */
+  evaluation?: EvaluationOptions;
   /** Folder of the run: `last.safetensors` and `log.jsonl`. Default: nothing is written. */
   folder?: string;
   /** Seconds between checkpoints. Default 30. One is always written at the end, and when the signal aborts. */
@@ -33,14 +41,28 @@ export interface TrainerOptions<Batch> {
   signal?: AbortSignal;
 }
 
+export interface EvaluationOptions {
+  /** Updates between evaluations. */
+  every: number;
+  /** The number to watch; it is logged as the metric `validation`. */
+  run: (model: Module, step: number) => number;
+  /** Whether it should fall (default) or rise. The best model is kept in the folder's `best.safetensors`. */
+  goal?: 'min' | 'max';
+  /** Ends the run after this many evaluations without a new best. Default: never. */
+  patience?: number;
+}
+
 export interface TrainerEvents {
   step: [record: StepRecord, secondsLeft: number];
+  evaluation: [value: number, best: boolean];
   checkpoint: [path: string];
 }
 
 export interface TrainingResult {
   /** Steps done, earlier runs included. */
   steps: number;
+  /** True when evaluations stopped improving and the run ended early. */
+  stoppedEarly: boolean;
   /** True when the signal stopped the run before its end. */
   aborted: boolean;
   /** All records, earlier runs included. */
@@ -50,7 +72,11 @@ export interface TrainingResult {
 }
 
 export const CHECKPOINT_FILE = 'last.safetensors';
+export const BEST_FILE = 'best.safetensors';
 export const LOG_FILE = 'log.jsonl';
+
+/** Prefix of the averaged weights among a checkpoint's optimiser tensors. */
+const AVERAGE = 'average.';
 
 /** @throws RangeError for a loss that is not finite: the last checkpoint stays as it is. */
 export class Trainer<Batch> extends EventEmitter<TrainerEvents> {
@@ -60,12 +86,23 @@ export class Trainer<Batch> extends EventEmitter<TrainerEvents> {
   #elapsedBefore = 0;
   #history: StepRecord[] = [];
   #unlogged: StepRecord[] = [];
+  readonly #average: MovingAverage | null;
+  /** The best evaluation so far and how many have passed since. */
+  #watch: { best: number | null; since: number } = { best: null, since: 0 };
 
   constructor(options: TrainerOptions<Batch>) {
     super();
     if (!Number.isInteger(options.steps) || options.steps < 1)
       throw new RangeError(`Expected an integer >= 1 for steps but received ${String(options.steps)}`);
+    const { accumulate = 1, clipNorm = 1, evaluation, average } = options;
+    if (!Number.isInteger(accumulate) || accumulate < 1)
+      throw new RangeError(`Expected an integer >= 1 for accumulate but received ${String(accumulate)}`);
+    if (!(clipNorm > 0)) throw new RangeError(`Expected a number > 0 for clipNorm but received ${String(clipNorm)}`);
+    if (evaluation && !(Number.isInteger(evaluation.every) && evaluation.every >= 1)) {
+      throw new RangeError(`Expected an integer >= 1 for evaluation.every but received ${String(evaluation.every)}`);
+    }
     this.#options = options;
+    this.#average = average === undefined ? null : new MovingAverage(options.model.namedParameters(), average);
   }
 
   /** Steps done so far. */
@@ -85,13 +122,25 @@ export class Trainer<Batch> extends EventEmitter<TrainerEvents> {
     try {
       const { training } = checkpoint;
       if (training === null) throw new RangeError(`Expected a checkpoint with training state but ${path} holds a model only`);
-      const state = training.state as { step: number; elapsed: number; random: { seed: number; offset: number }; settings: JsonObject };
+      const state = training.state as {
+        step: number;
+        elapsed: number;
+        random: { seed: number; offset: number };
+        settings: JsonObject;
+        watch?: { best: number | null; since: number };
+      };
       requireSame(path, 'model', checkpoint.model.name, description.name);
       requireSame(path, 'model options', checkpoint.model.options, description.options);
       requireSame(path, 'settings', state.settings, settings);
       const log = await readRunLog(join(folder, LOG_FILE), state.step);
       model.loadStateDict(checkpoint.model.state);
       optimizer.loadState(training.optimizer);
+      for (const [name, value] of this.#average?.values ?? []) {
+        const saved = training.optimizer.tensors.get(AVERAGE + name);
+        if (saved === undefined) throw new RangeError(`Expected averaged weights in ${path} but it was written by a run without them`);
+        value.assign(saved);
+      }
+      this.#watch = state.watch ?? { best: null, since: 0 };
       defaultGenerator.state = state.random;
       this.#step = state.step;
       this.#elapsedBefore = state.elapsed;
@@ -112,9 +161,9 @@ export class Trainer<Batch> extends EventEmitter<TrainerEvents> {
     const elapsed = (): number => this.#elapsedBefore + (performance.now() - started) / 1000;
     let saved = performance.now();
     let path: string | null = null;
-    while (this.#step < steps && elapsed() < budgetSeconds && signal?.aborted !== true) {
+    while (this.#step < steps && elapsed() < budgetSeconds && signal?.aborted !== true && !this.#exhausted()) {
       const progress = Math.min(1, Math.max(this.#step / steps, elapsed() / budgetSeconds));
-      const record = this.#trainStep(progress);
+      const record = await this.#trainStep(progress);
       const bySteps = (steps - this.#step) * (elapsed() / this.#step);
       this.emit('step', record, Math.min(bySteps, budgetSeconds - elapsed()));
       if (performance.now() - saved > checkpointSeconds * 1000) {
@@ -125,36 +174,105 @@ export class Trainer<Batch> extends EventEmitter<TrainerEvents> {
       await new Promise((resolve) => setImmediate(resolve));
     }
     path = await this.#save(elapsed());
-    return { steps: this.#step, aborted: signal?.aborted === true && this.#step < steps, history: this.#history, checkpoint: path };
+    const stoppedEarly = this.#exhausted() && this.#step < steps;
+    return {
+      steps: this.#step,
+      stoppedEarly,
+      aborted: signal?.aborted === true && this.#step < steps && !stoppedEarly,
+      history: this.#history,
+      checkpoint: path,
+    };
   }
 
-  #trainStep(progress: number): StepRecord {
-    const { model, optimizer, batch, batchSize, loss, schedule } = this.#options;
+  /** True when the last `patience` evaluations brought no new best. */
+  #exhausted(): boolean {
+    const patience = this.#options.evaluation?.patience;
+    return patience !== undefined && this.#watch.since >= patience;
+  }
+
+  async #trainStep(progress: number): Promise<StepRecord> {
+    const { optimizer, batchSize, schedule, batch, accumulate = 1, clipNorm, evaluation } = this.#options;
     const began = performance.now();
     if (schedule !== undefined) optimizer.learningRate = schedule(this.#step, progress);
-    const data = batch(this.#step);
-    const { value, metrics } = tidy(() => {
-      let metrics: ((loss: number) => Record<string, number>) | undefined;
-      const { value, gradients } = valueAndGrad(model, () => {
-        const result = loss(model, data);
-        if ('metrics' in result) {
-          metrics = result.metrics;
-          return result.loss;
+    const batches: Batch[] = [];
+    for (let k = 0; k < accumulate; k++) batches.push(await batch(this.#step * accumulate + k));
+    const { loss, metrics } = tidy(() => {
+      const first = this.#gradients(batches[0] as Batch);
+      let [total, gradients] = [first.loss, first.gradients];
+      if (accumulate > 1) {
+        const sum = new GradientAccumulator();
+        sum.add(first.gradients);
+        for (const data of batches.slice(1)) {
+          tidy(() => {
+            const part = this.#gradients(data);
+            total += part.loss;
+            sum.add(part.gradients);
+          });
         }
-        return result;
-      });
-      const number = value.item();
-      if (!Number.isFinite(number))
-        throw new RangeError(`The loss became ${number} at step ${this.#step}: lower the learning rate or check the data`);
-      optimizer.step(gradients);
-      return { value: number, metrics: metrics?.(number) ?? {} };
+        gradients = sum.take();
+      }
+      const mean = total / accumulate;
+      if (!Number.isFinite(mean)) {
+        throw new RangeError(`The loss became ${mean} at step ${this.#step}: lower the learning rate or check the data`);
+      }
+      optimizer.step(clipNorm === undefined ? gradients : clipByGlobalNorm(gradients, clipNorm).gradients);
+      this.#average?.update();
+      return { loss: mean, metrics: first.metrics?.(mean) ?? {} };
     });
     this.#step++;
-    const samplesPerSecond = batchSize / ((performance.now() - began) / 1000);
-    const record: StepRecord = { step: this.#step, loss: value, learningRate: optimizer.learningRate, samplesPerSecond, metrics };
+    const samplesPerSecond = (accumulate * batchSize) / ((performance.now() - began) / 1000);
+    const watched = evaluation && this.#step % evaluation.every === 0 ? { validation: await this.#evaluate(evaluation) } : {};
+    const record: StepRecord = {
+      step: this.#step,
+      loss,
+      learningRate: optimizer.learningRate,
+      samplesPerSecond,
+      metrics: { ...metrics, ...watched },
+    };
     this.#history.push(record);
     this.#unlogged.push(record);
     return record;
+  }
+
+  #gradients(data: Batch): {
+    loss: number;
+    gradients: Map<string, Tensor>;
+    metrics: ((loss: number) => Record<string, number>) | undefined;
+  } {
+    let metrics: ((loss: number) => Record<string, number>) | undefined;
+    const { value, gradients } = valueAndGrad(this.#options.model, () => {
+      const result = this.#options.loss(this.#options.model, data);
+      if ('metrics' in result) {
+        metrics = result.metrics;
+        return result.loss;
+      }
+      return result;
+    });
+    return { loss: value.item(), gradients, metrics };
+  }
+
+  async #evaluate({ run, goal = 'min' }: EvaluationOptions): Promise<number> {
+    const { model, folder, description } = this.#options;
+    const averaged = <T>(body: () => T): T => (this.#average ? this.#average.apply(body) : body());
+    model.eval();
+    let value: number;
+    try {
+      value = averaged(() => tidy(() => run(model, this.#step)));
+    } finally {
+      model.train();
+    }
+    const { best } = this.#watch;
+    const better = Number.isFinite(value) && (best === null || (goal === 'min' ? value < best : value > best));
+    this.#watch = better ? { best: value, since: 0 } : { best, since: this.#watch.since + 1 };
+    if (better && folder !== undefined) {
+      const copies = averaged(
+        () => new Map([...model.stateDict()].map(([name, t]) => [name, outsideScopes(() => tensor(t.toTypedArray(), { shape: t.shape }))])),
+      );
+      await writeCheckpoint(join(folder, BEST_FILE), { model: { ...description, state: copies }, training: null });
+      for (const copy of copies.values()) copy.dispose();
+    }
+    this.emit('evaluation', value, better);
+    return value;
   }
 
   async #save(elapsed: number): Promise<string | null> {
@@ -165,9 +283,14 @@ export class Trainer<Batch> extends EventEmitter<TrainerEvents> {
     this.#unlogged = [];
     const path = join(folder, CHECKPOINT_FILE);
     const { seed, offset } = defaultGenerator.state;
+    const own = optimizer.state();
+    const averages = [...(this.#average?.values ?? [])].map(([name, value]): [string, Tensor] => [AVERAGE + name, value]);
     await writeCheckpoint(path, {
       model: { ...description, state: model.stateDict() },
-      training: { optimizer: optimizer.state(), state: { step: this.#step, elapsed, random: { seed, offset }, settings } },
+      training: {
+        optimizer: { step: own.step, tensors: new Map([...own.tensors, ...averages]) },
+        state: { step: this.#step, elapsed, random: { seed, offset }, settings, watch: this.#watch },
+      },
     });
     this.emit('checkpoint', path);
     return path;

@@ -59,6 +59,16 @@ describe('memory', () => {
     expect(() => ops.sum(x)).toThrow(/transferred/);
   });
 
+  it('Tensor.from borrows shared memory, which worker threads fill', () => {
+    const shared = new Float32Array(new SharedArrayBuffer(32), 8, 4);
+    shared.set([1, 2, 3, 4]);
+    const x = Tensor.from(shared, [2, 2]);
+    expect(ops.sum(x).item()).toBe(10);
+    shared[0] = 11;
+    expect(ops.sum(x).item()).toBe(20);
+    expect(x.dataSync().buffer).toBe(shared.buffer);
+  });
+
   it('aligns native storage to 64 bytes', () => {
     for (const n of [1, 3, 17, 1000, 300_000]) expect(zeros([n]).address % 64).toBe(0);
   });

@@ -2,8 +2,10 @@
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
-import { data, memory, models, type nn, seed, type train } from '../../src/index.js';
+import { data, memory, models, type nn, ops, seed, type train } from '../../src/index.js';
+import { disposeCheckpoint, readCheckpoint } from '../../src/train/index.js';
 import { temporaryFolder } from '../support/folders.js';
+import { values as numbersOf } from '../support/numeric.js';
 
 const OPTIONS = { depth: 3, features: 6 };
 
@@ -88,5 +90,73 @@ describe('Trainer', () => {
     trainer.on('step', () => seen.push(memory().blocks));
     await trainer.run();
     expect(seen[29]).toBe(seen[4]);
+  });
+
+  const extras = (): NonNullable<models.tvlayers.DenoisingOptions['training']> => ({
+    accumulate: 2,
+    clipNorm: 0.05,
+    average: 0.8,
+    evaluation: { every: 3, run: (model) => ops.sum(ops.abs([...model.namedParameters().values()][1]!.value)).item() },
+  });
+
+  it('resumes bit for bit with accumulation, clipping, averaged weights and evaluation', async () => {
+    const whole = makeTrainer({ folder: temporaryFolder(), training: extras() });
+    const straight = await whole.trainer.run();
+    const folder = temporaryFolder();
+    const stop = new AbortController();
+    const first = makeTrainer({ folder, signal: stop.signal, training: extras() });
+    first.trainer.on('step', ({ step }) => {
+      if (step === 7) stop.abort();
+    });
+    await first.trainer.run();
+    const second = makeTrainer({ folder, training: extras() });
+    await second.trainer.resume();
+    const rest = await second.trainer.run();
+    expect(weights(second.model)).toEqual(weights(whole.model));
+    const numbers = (records: train.StepRecord[]): unknown[] => records.map((r) => [r.step, r.loss, r.metrics]);
+    expect(numbers(rest.history)).toEqual(numbers(straight.history));
+    expect(straight.history.filter((r) => 'validation' in r.metrics).map((r) => r.step)).toEqual([3, 6, 9, 12]);
+    // Runs without averages cannot go on with this checkpoint's counterpart, and the other way round it is refused.
+    const plain = temporaryFolder();
+    await makeTrainer({ folder: plain }).trainer.run();
+    await expect(makeTrainer({ folder: plain, training: { average: 0.5 } }).trainer.resume()).rejects.toThrow(/averaged weights/);
+  });
+
+  it('an accumulated step averages the losses of its batches', async () => {
+    const { model, trainer } = makeTrainer({ steps: 1, training: { accumulate: 2 } });
+    const { history } = await trainer.run();
+    const separate = makeTrainer({ steps: 2 });
+    const losses: number[] = [];
+    separate.trainer.on('step', (r) => losses.push(r.loss));
+    await separate.trainer.run();
+    expect(weights(model)).not.toEqual(weights(separate.model));
+    // The first half is the first batch of a run that does not accumulate.
+    expect(history[0]!.loss).toBeGreaterThan(0);
+    expect(2 * history[0]!.loss - losses[0]!).toBeGreaterThan(0);
+  });
+
+  it('keeps the best model, with averaged weights, and stops when nothing improves', async () => {
+    const folder = temporaryFolder();
+    const values = [5, 3, 4, 4, 4, 1];
+    const seen: [number, boolean][] = [];
+    const { model, trainer } = makeTrainer({
+      folder,
+      steps: 40,
+      training: { average: 0.5, evaluation: { every: 2, patience: 3, run: (_m, step) => values[step / 2 - 1] as number } },
+    });
+    trainer.on('evaluation', (value, best) => seen.push([value, best]));
+    const result = await trainer.run();
+    expect(result).toMatchObject({ steps: 10, stoppedEarly: true, aborted: false });
+    expect(seen.map(([, best]) => best)).toEqual([true, true, false, false, false]);
+    const best = await readCheckpoint(join(folder, 'best.safetensors'));
+    expect(best.training).toBeNull();
+    expect([...best.model.state.keys()].toSorted()).toEqual([...model.stateDict().keys()].toSorted());
+    // The averaged weights of step 4, not the last ones.
+    expect(numbersOf(best.model.state.get('network.body.layers.0.weight')!)).not.toEqual(
+      numbersOf(model.stateDict().get('network.body.layers.0.weight')!),
+    );
+    disposeCheckpoint(best);
+    expect(() => makeTrainer({ training: { accumulate: 0 } })).toThrow(/accumulate/);
+    expect(() => makeTrainer({ training: { clipNorm: -1 } })).toThrow(/clipNorm/);
   });
 });

@@ -5,7 +5,7 @@ import { type Module, TVLayer1d, TVLayer2d } from '../../nn/index.js';
 import { add, clamp, mean, square, sub } from '../../ops/index.js';
 import { Adam } from '../../optim/index.js';
 import { Generator, Tensor, tidy } from '../../tensor/index.js';
-import { type JsonObject, Trainer } from '../../train/index.js';
+import { type JsonObject, Trainer, type TrainerOptions } from '../../train/index.js';
 
 export interface DenoisingOptions {
   model: Module;
@@ -25,6 +25,8 @@ export interface DenoisingOptions {
   folder?: string;
   checkpointSeconds?: number;
   signal?: AbortSignal;
+  /** Accumulation, clipping, averaging and evaluation (see TrainerOptions). */
+  training?: Pick<TrainerOptions<PatchBatch>, 'accumulate' | 'clipNorm' | 'average' | 'evaluation'>;
 }
 
 /**
@@ -34,8 +36,9 @@ export interface DenoisingOptions {
 export function denoisingTrainer(options: DenoisingOptions): Trainer<PatchBatch> {
   const { model, source, sigma, batchSize = 16, learningRate = 1e-3, seed = 0, steps, budgetSeconds } = options;
   if (!(sigma > 0) || !Number.isFinite(sigma)) throw new RangeError(`Expected a finite number > 0 for sigma but received ${String(sigma)}`);
-  let step = 0;
+  const numbers = new WeakMap<PatchBatch, number>();
   return new Trainer<PatchBatch>({
+    ...options.training,
     model,
     description: options.description,
     optimizer: new Adam(model.namedParameters(), { learningRate }),
@@ -57,13 +60,15 @@ export function denoisingTrainer(options: DenoisingOptions): Trainer<PatchBatch>
       ...(budgetSeconds === undefined ? { steps } : { budgetSeconds }),
     },
     batch: (k) => {
-      step = k;
-      return source.batch(k, batchSize);
+      const batch = source.batch(k, batchSize);
+      numbers.set(batch, k);
+      return batch;
     },
-    loss: (network, { clean, shape }) => {
+    loss: (network, batch) => {
+      const { clean, shape } = batch;
       const target = Tensor.from(clean, shape);
-      // Noise, too, depends on the step alone.
-      const noisy = add(target, new Generator(deriveSeed(seed, 2, step)).normal(shape, { std: sigma }));
+      // Noise, too, depends on the batch's number alone.
+      const noisy = add(target, new Generator(deriveSeed(seed, 2, numbers.get(batch) ?? 0)).normal(shape, { std: sigma }));
       const loss = mean(square(sub(network.forward(noisy), target)));
       return { loss, metrics: (mse) => ({ psnr: -10 * Math.log10(mse), ...lambdas(network) }) };
     },
