@@ -58,17 +58,20 @@ export function memorySource(images: readonly Image[], options: PatchSourceOptio
 export async function folderSource(folder: string, options: PatchSourceOptions = {}): Promise<PatchSource> {
   const { channels, patchSize } = withDefaults(options);
   const images: Image[] = [];
-  for (const path of await listImages(folder)) {
-    const image = await readImage(path);
-    if (image.height < patchSize || image.width < patchSize) {
-      throw new FileError(
-        path,
-        `Expected images of at least ${patchSize}x${patchSize} pixels but ${path} has ${image.width}x${image.height}`,
-      );
-    }
-    images.push(toChannels(image, channels));
-  }
+  for (const path of await listImages(folder)) images.push(await readForPatches(path, channels, patchSize));
   return memorySource(images, options, `${images.length} image${images.length === 1 ? '' : 's'} of ${folder}`);
+}
+
+/** An image of a training folder in the asked channels; refuses one that is smaller than a patch. */
+export async function readForPatches(path: string, channels: 1 | 3, patchSize: number): Promise<Image> {
+  const image = await readImage(path);
+  if (image.height < patchSize || image.width < patchSize) {
+    throw new FileError(
+      path,
+      `Expected images of at least ${patchSize}x${patchSize} pixels but ${path} has ${image.width}x${image.height}`,
+    );
+  }
+  return toChannels(image, channels);
 }
 
 export interface DeadLeavesSourceOptions extends PatchSourceOptions {
@@ -100,26 +103,29 @@ export function deadLeavesSource(options: DeadLeavesSourceOptions = {}): PatchSo
   };
 }
 
-function cutBatch(
+/** The patches of a step, written to `clean`. */
+export function cutBatch(
   step: number,
   size: number,
   channels: number,
   patchSize: number,
   seed: number,
   choose: (random: Random) => readonly Image[],
+  clean?: Float32Array,
 ): PatchBatch {
   if (!Number.isInteger(size) || size < 1) throw new RangeError(`Expected a positive integer for size but received ${size}`);
   // Label 0 is for batches and label 1 for pictures: the two never share random numbers.
   const random = new Random(deriveSeed(seed, 0, step));
   const length = channels * patchSize * patchSize;
-  const clean = new Float32Array(size * length);
+  clean ??= new Float32Array(size * length);
   for (let i = 0; i < size; i++) {
     randomPatch(choose(random), patchSize, random, clean.subarray(i * length, (i + 1) * length));
   }
   return { clean, shape: [size, channels, patchSize, patchSize] };
 }
 
-function withDefaults({ channels = 1, patchSize = 64, seed = 0 }: PatchSourceOptions): Required<PatchSourceOptions> {
+/** Checks the options and fills in what was left out. */
+export function withDefaults({ channels = 1, patchSize = 64, seed = 0 }: PatchSourceOptions): Required<PatchSourceOptions> {
   if (channels !== 1 && channels !== 3) throw new RangeError(`Expected 1 or 3 for channels but received ${channels}`);
   if (!Number.isInteger(patchSize) || patchSize < 1) {
     throw new RangeError(`Expected a positive integer for patchSize but received ${patchSize}`);

@@ -26,4 +26,5 @@ export {
 } from './image-io.js';
 export { addGaussianNoise } from './noise.js';
 export { copyPatch, randomPatch } from './patches.js';
+export { type PrefetchedBatch, type PrefetchOptions, type PrefetchSource, prefetchFolder } from './prefetch.js';
 export { deriveSeed, Random, type RandomState } from './random.js';
