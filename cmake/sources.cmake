@@ -25,3 +25,19 @@ set(TG_ISA_SOURCES
 set(TG_ADDON_SOURCES
   native/addon/addon.cpp
   native/addon/cuda_loader.cpp)
+# libtautgrad_cuda.so, which the addon opens at run time when it lies beside it.
+set(TG_CUDA_SOURCES
+  native/cuda/backend.cu
+  native/cuda/memory.cu
+  native/cuda/elementwise.cu
+  native/cuda/movement.cu
+  native/cuda/reduce.cu
+  native/cuda/matmul.cu
+  native/cuda/conv.cu
+  native/cuda/tridiagonal.cu
+  native/cuda/random.cu
+  native/cuda/optimizer.cu
+  native/cuda/prox1d.cu
+  native/cuda/jumps.cu
+  native/cuda/prox2d.cu
+  native/cuda/rof.cu)

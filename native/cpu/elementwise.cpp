@@ -1,6 +1,6 @@
 // fill, arange, cast, and the unary, binary, comparing and selecting maps.
+#include "../kernels/nest.h"
 #include "dispatch.hpp"
-#include "strided.hpp"
 #include "vector_math.hpp"
 
 #include <math.h>

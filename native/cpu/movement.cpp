@@ -1,6 +1,6 @@
 // Moving data: strided copies (transpose, flip, slice, pad, concat, broadcast), gather and its adjoint scatter_add.
+#include "../kernels/nest.h"
 #include "dispatch.hpp"
-#include "strided.hpp"
 
 #include <string.h>
 

@@ -1,9 +1,10 @@
 // Loop nests over strided operands: axes of size 1 dropped, axes that are contiguous for every operand merged.
 #pragma once
 
-#include "simd.hpp"
+#include "../backend.h"
+#include "host_device.h"
 
-namespace tautgrad::cpu::TG_ISA {
+namespace tautgrad {
 namespace {
 
 template <int K> struct Nest {
@@ -12,6 +13,18 @@ template <int K> struct Nest {
   int64_t size[TG_MAX_RANK];
   int64_t stride[K][TG_MAX_RANK];
 };
+
+// Where the row-major position lies for operand k. Index is uint32_t where every position fits: 64-bit divisions are slow on a GPU.
+template <class Index, int K> TG_HD inline void nest_offsets(const Nest<K> &nest, Index position, int64_t (&offset)[K]) {
+  for (int k = 0; k < K; ++k) offset[k] = 0;
+  for (int axis = nest.rank - 1; axis > 0; --axis) {
+    const Index size = static_cast<Index>(nest.size[axis]), next = position / size;
+    const int64_t index = static_cast<int64_t>(position - next * size);
+    for (int k = 0; k < K; ++k) offset[k] += index * nest.stride[k][axis];
+    position = next;
+  }
+  for (int k = 0; k < K; ++k) offset[k] += static_cast<int64_t>(position) * nest.stride[k][0];
+}
 
 // At least one axis comes out, so that the caller's innermost loop always exists.
 template <int K> Nest<K> simplify(const tg_dims *shape, const tg_dims *const (&strides)[K]) {
@@ -61,4 +74,4 @@ template <int K, class Run> void walk(const Nest<K> &nest, int64_t begin, int64_
 }
 
 } // namespace
-} // namespace tautgrad::cpu::TG_ISA
+} // namespace tautgrad

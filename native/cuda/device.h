@@ -1,0 +1,65 @@
+// What the host side of the CUDA backend shares: errors, streams, memory, scratch space.
+//
+// Every kernel is queued on one compute stream and returns at once: a kernel's arguments are valid when it runs because blocks of the
+// pool are reused in stream order. Errors of the device surface at the next synchronisation point (download, synchronize).
+#pragma once
+
+#include "../backend.h"
+
+#include <cuda_runtime.h>
+
+namespace tautgrad::cuda {
+
+// Records the sentence for last_error() and returns TG_FAILED.
+int fail(const char *format, ...) __attribute__((format(printf, 1, 2)));
+// TG_OK, or the failure of a call of the CUDA runtime made by `what`.
+int check(cudaError_t status, const char *what);
+
+cudaStream_t compute_stream();
+int multiprocessors();
+int64_t shared_memory_limit(); // bytes that one block may ask for
+
+// The caching pool of device memory: 256-byte aligned blocks.
+void *device_alloc(int64_t bytes); // nullptr when the device is full, also after the cached blocks were given back
+void device_release(void *block);
+void device_memory_stats(int64_t *live_bytes, int64_t *live_blocks, int64_t *cached_bytes);
+void device_trim();
+
+// Device memory for the duration of one kernel call: given back to the pool in stream order.
+class Scratch {
+public:
+  explicit Scratch(int64_t bytes) : block_(bytes > 0 ? device_alloc(bytes) : nullptr), ok_(bytes <= 0 || block_ != nullptr) {}
+  ~Scratch() { device_release(block_); }
+  Scratch(const Scratch &) = delete;
+  Scratch &operator=(const Scratch &) = delete;
+  bool ok() const { return ok_; }
+  template <class T> T *as(int64_t offset_bytes = 0) const {
+    return reinterpret_cast<T *>(static_cast<unsigned char *>(block_) + offset_bytes);
+  }
+
+private:
+  void *block_;
+  bool ok_;
+};
+
+// Copies between host and device; `download` waits for everything queued before it.
+int upload(void *to, const void *from, int64_t bytes);
+int download(void *to, const void *from, int64_t bytes);
+int copy(void *to, const void *from, int64_t bytes);
+int synchronize();
+int download_async(void *to, const void *from, int64_t bytes, void (*done)(void *context), void *context);
+
+void register_elementwise(tg_backend *);
+void register_movement(tg_backend *);
+void register_reduce(tg_backend *);
+void register_matmul(tg_backend *);
+void register_conv(tg_backend *);
+void register_tridiagonal(tg_backend *);
+void register_random(tg_backend *);
+void register_optimizer(tg_backend *);
+void register_prox1d(tg_backend *);
+void register_jumps(tg_backend *);
+void register_prox2d(tg_backend *);
+void register_rof(tg_backend *);
+
+} // namespace tautgrad::cuda
