@@ -1,4 +1,354 @@
-#include "launch.h"
+// Convolution and its two partial transposes as implicit matrix products: the windows of an image are read where they lie. Few channels
+// per group (depthwise convolution) leave such tiles empty; there one thread computes one result.
+#include "gemm.cuh"
+
 namespace tautgrad::cuda {
-void register_conv(tg_backend *) {}
+namespace {
+
+// Everything a kernel derives from tg_conv.
+struct Geometry {
+  tg_conv p;
+  int64_t ci, co, taps, out; // channels per group in and out, kernel positions, output pixels
+  explicit Geometry(const tg_conv &c) : p(c), ci(c.c_in / c.groups), co(c.c_out / c.groups), taps(c.kh * c.kw), out(c.out_h * c.out_w) {}
+};
+
+// The input pixel under tap (a, b) of output pixel (i, j); false outside the image.
+__device__ inline bool input_pixel(const tg_conv &p, int64_t i, int64_t j, int64_t a, int64_t b, int64_t *at) {
+  const int64_t u = i * p.stride_h + a * p.dilation_h - p.pad_h, v = j * p.stride_w + b * p.dilation_w - p.pad_w;
+  *at = u * p.w + v;
+  return u >= 0 && u < p.h && v >= 0 && v < p.w;
 }
+// The output pixel whose tap (a, b) lies on input pixel (u, v); false where there is none.
+__device__ inline bool output_pixel(const tg_conv &p, int64_t u, int64_t v, int64_t a, int64_t b, int64_t *at) {
+  const int64_t s = u + p.pad_h - a * p.dilation_h, t = v + p.pad_w - b * p.dilation_w;
+  if (s < 0 || t < 0) return false;
+  const int64_t i = s / p.stride_h, j = t / p.stride_w;
+  *at = i * p.out_w + j;
+  return i * p.stride_h == s && j * p.stride_w == t && i < p.out_h && j < p.out_w;
+}
+
+// What becomes of a result before it is written.
+template <class T> struct Plain {
+  __device__ T operator()(int64_t, int64_t, T v) const { return v; }
+};
+template <class T> struct BiasRelu { // forward: channel o
+  const T *bias;
+  bool relu;
+  __device__ T operator()(int64_t o, int64_t, T v) const {
+    if (bias) v += bias[o];
+    return relu && v < T(0) ? T(0) : v;
+  }
+};
+template <class T> struct Masked { // data: address in dx
+  const T *mask;
+  __device__ T operator()(int64_t, int64_t at, T v) const { return mask[at] > T(0) ? v : T(0); }
+};
+
+// ---- operands of the implicit products; z is the group ----
+
+// forward: M = output channels, K = (input channel, tap), N = (image, output pixel)
+template <class T> struct ForwardWeights {
+  Geometry g;
+  const T *w;
+  static constexpr bool k_first = true;
+  __device__ T value(int64_t z, int64_t o, int64_t k) const { return w[(z * g.co + o) * g.ci * g.taps + k]; }
+};
+template <class T> struct ForwardWindows {
+  Geometry g;
+  const T *x;
+  static constexpr bool k_first = false;
+  struct Cursor {
+    const ForwardWindows *w;
+    const T *image;
+    int64_t i, j;
+    __device__ T value(int64_t k) const {
+      const tg_conv &p = w->g.p;
+      const int tap = static_cast<int>(k % w->g.taps);
+      int64_t at;
+      if (!input_pixel(p, i, j, tap / static_cast<int>(p.kw), tap % static_cast<int>(p.kw), &at)) return T(0);
+      return image[k / w->g.taps * p.h * p.w + at];
+    }
+  };
+  __device__ Cursor cursor(int64_t z, int64_t column) const {
+    const int64_t pixel = column % g.out, n = column / g.out;
+    return {this, x + (n * g.p.c_in + z * g.ci) * g.p.h * g.p.w, pixel / g.p.out_w, pixel % g.p.out_w};
+  }
+};
+template <class T, class Finish> struct ForwardResult {
+  Geometry g;
+  T *y;
+  Finish finish;
+  __device__ void store(int64_t z, int64_t, int64_t o, int64_t column, T v) const {
+    const int64_t channel = z * g.co + o, at = (column / g.out * g.p.c_out + channel) * g.out + column % g.out;
+    y[at] = finish(channel, at, v);
+  }
+};
+
+// data: M = input channels, K = (output channel, tap), N = (image, input pixel)
+template <class T> struct DataWeights {
+  Geometry g;
+  const T *w;
+  static constexpr bool k_first = true;
+  __device__ T value(int64_t z, int64_t c, int64_t k) const {
+    return w[((z * g.co + k / g.taps) * g.ci + c) * g.taps + k % g.taps];
+  }
+};
+template <class T> struct DataWindows {
+  Geometry g;
+  const T *dy;
+  static constexpr bool k_first = false;
+  struct Cursor {
+    const DataWindows *w;
+    const T *image;
+    int64_t u, v;
+    __device__ T value(int64_t k) const {
+      const tg_conv &p = w->g.p;
+      const int tap = static_cast<int>(k % w->g.taps);
+      int64_t at;
+      if (!output_pixel(p, u, v, tap / static_cast<int>(p.kw), tap % static_cast<int>(p.kw), &at)) return T(0);
+      return image[k / w->g.taps * w->g.out + at];
+    }
+  };
+  __device__ Cursor cursor(int64_t z, int64_t column) const {
+    const int64_t pixels = g.p.h * g.p.w, pixel = column % pixels, n = column / pixels;
+    return {this, dy + (n * g.p.c_out + z * g.co) * g.out, pixel / g.p.w, pixel % g.p.w};
+  }
+};
+template <class T, class Finish> struct DataResult {
+  Geometry g;
+  T *dx;
+  Finish finish;
+  __device__ void store(int64_t z, int64_t, int64_t c, int64_t column, T v) const {
+    const int64_t pixels = g.p.h * g.p.w, at = (column / pixels * g.p.c_in + z * g.ci + c) * pixels + column % pixels;
+    dx[at] = finish(c, at, v);
+  }
+};
+
+// weights: M = output channels, K = (image, output pixel), N = (input channel, tap)
+template <class T> struct WeightsGradient {
+  Geometry g;
+  const T *dy;
+  static constexpr bool k_first = true;
+  __device__ T value(int64_t z, int64_t o, int64_t k) const {
+    return dy[(k / g.out * g.p.c_out + z * g.co + o) * g.out + k % g.out];
+  }
+};
+template <class T> struct WeightsWindows {
+  Geometry g;
+  const T *x;
+  static constexpr bool k_first = true;
+  struct Cursor {
+    const WeightsWindows *w;
+    const T *plane;
+    int64_t a, b;
+    __device__ T value(int64_t k) const {
+      const tg_conv &p = w->g.p;
+      const int64_t pixel = k % w->g.out;
+      int64_t at;
+      if (!input_pixel(p, pixel / p.out_w, pixel % p.out_w, a, b, &at)) return T(0);
+      return plane[k / w->g.out * p.c_in * p.h * p.w + at];
+    }
+  };
+  __device__ Cursor cursor(int64_t z, int64_t column) const {
+    const int64_t tap = column % g.taps;
+    return {this, x + (z * g.ci + column / g.taps) * g.p.h * g.p.w, tap / g.p.kw, tap % g.p.kw};
+  }
+};
+template <class T> struct WeightsResult {
+  Geometry g;
+  T *partial; // [part, c_out, ci * taps]
+  __device__ void store(int64_t z, int64_t part, int64_t o, int64_t column, T v) const {
+    partial[(part * g.p.c_out + z * g.co + o) * g.ci * g.taps + column] = v;
+  }
+};
+
+template <class T> __global__ void add_parts_kernel(int64_t n, int64_t parts, const T *partial, T *y) {
+  for (int64_t i = global_thread(); i < n; i += all_threads()) {
+    T sum = 0;
+    for (int64_t part = 0; part < parts; ++part) sum += partial[part * n + i];
+    y[i] = sum;
+  }
+}
+
+// ---- one thread per result, for few channels per group ----
+
+template <class T, class Finish> __global__ void direct_forward_kernel(Geometry g, const T *x, const T *w, T *y, Finish finish) {
+  const tg_conv &p = g.p;
+  const int64_t total = p.n * p.c_out * g.out;
+  for (int64_t at = global_thread(); at < total; at += all_threads()) {
+    const int64_t pixel = at % g.out, o = at / g.out % p.c_out, n = at / (g.out * p.c_out), i = pixel / p.out_w, j = pixel % p.out_w;
+    const T *own = w + o * g.ci * g.taps, *image = x + (n * p.c_in + o / g.co * g.ci) * p.h * p.w;
+    T sum = 0;
+    for (int64_t c = 0; c < g.ci; ++c)
+      for (int64_t a = 0; a < p.kh; ++a)
+        for (int64_t b = 0; b < p.kw; ++b) {
+          int64_t from;
+          if (input_pixel(p, i, j, a, b, &from)) sum += image[c * p.h * p.w + from] * own[(c * p.kh + a) * p.kw + b];
+        }
+    y[at] = finish(o, at, sum);
+  }
+}
+
+template <class T, class Finish> __global__ void direct_data_kernel(Geometry g, const T *dy, const T *w, T *dx, Finish finish) {
+  const tg_conv &p = g.p;
+  const int64_t pixels = p.h * p.w, total = p.n * p.c_in * pixels;
+  for (int64_t at = global_thread(); at < total; at += all_threads()) {
+    const int64_t pixel = at % pixels, c = at / pixels % p.c_in, n = at / (pixels * p.c_in), u = pixel / p.w, v = pixel % p.w, group = c / g.ci;
+    T sum = 0;
+    for (int64_t o = group * g.co; o < (group + 1) * g.co; ++o)
+      for (int64_t a = 0; a < p.kh; ++a)
+        for (int64_t b = 0; b < p.kw; ++b) {
+          int64_t from;
+          if (output_pixel(p, u, v, a, b, &from))
+            sum += dy[(n * p.c_out + o) * g.out + from] * w[((o * g.ci + c % g.ci) * p.kh + a) * p.kw + b];
+        }
+    dx[at] = finish(c, at, sum);
+  }
+}
+
+// A block per weight; its threads stride over images and pixels and meet in a fixed order.
+template <class T> __global__ void direct_weights_kernel(Geometry g, const T *x, const T *dy, T *dw) {
+  __shared__ T shared_sums[THREADS / 32];
+  const tg_conv &p = g.p;
+  const int64_t weights = p.c_out * g.ci * g.taps, terms = p.n * g.out;
+  for (int64_t at = blockIdx.x; at < weights; at += gridDim.x) {
+    const int64_t b = at % p.kw, a = at / p.kw % p.kh, c = at / g.taps % g.ci, o = at / (g.taps * g.ci), channel = o / g.co * g.ci + c;
+    T sum = 0;
+    for (int64_t k = threadIdx.x; k < terms; k += THREADS) {
+      const int64_t n = k / g.out, pixel = k % g.out;
+      int64_t from;
+      if (input_pixel(p, pixel / p.out_w, pixel % p.out_w, a, b, &from))
+        sum += x[(n * p.c_in + channel) * p.h * p.w + from] * dy[(n * p.c_out + o) * g.out + pixel];
+    }
+    for (int distance = 16; distance > 0; distance /= 2) sum += __shfl_xor_sync(0xffffffffu, sum, distance);
+    if (threadIdx.x % 32 == 0) shared_sums[threadIdx.x / 32] = sum;
+    __syncthreads();
+    if (threadIdx.x == 0) {
+      for (int s = 1; s < THREADS / 32; ++s) sum += shared_sums[s];
+      dw[at] = sum;
+    }
+    __syncthreads();
+  }
+}
+
+// db[o] = sum of dy over images and pixels: a block per channel.
+template <class T> __global__ void bias_gradient_kernel(Geometry g, const T *dy, T *db) {
+  __shared__ double shared_sums[THREADS / 32];
+  const tg_conv &p = g.p;
+  for (int64_t o = blockIdx.x; o < p.c_out; o += gridDim.x) {
+    double sum = 0;
+    for (int64_t k = threadIdx.x; k < p.n * g.out; k += THREADS) sum += double(dy[(k / g.out * p.c_out + o) * g.out + k % g.out]);
+    for (int distance = 16; distance > 0; distance /= 2) sum += __shfl_xor_sync(0xffffffffu, sum, distance);
+    if (threadIdx.x % 32 == 0) shared_sums[threadIdx.x / 32] = sum;
+    __syncthreads();
+    if (threadIdx.x == 0) {
+      for (int s = 1; s < THREADS / 32; ++s) sum += shared_sums[s];
+      db[o] = static_cast<T>(sum);
+    }
+    __syncthreads();
+  }
+}
+
+// ---- the three directions ----
+
+constexpr int64_t FEW = 8; // channels per group below which tiles would stay empty
+
+dim3 one_block_each(int64_t n) { return dim3(static_cast<unsigned>(n < (1 << 20) ? n : 1 << 20)); }
+
+template <class T, class Finish> int forward(const char *name, const tg_conv &p, const T *x, const T *w, T *y, const Finish &finish) {
+  const Geometry g(p);
+  if (g.co < FEW && p.groups > 1)
+    return run_kernel(name, direct_forward_kernel<T, Finish>, blocks_for(p.n * p.c_out * g.out), THREADS, 0, g, x, w, y, finish);
+  const GemmShape s = {p.groups, g.co, p.n * g.out, g.ci * g.taps, 1, g.ci * g.taps};
+  return gemm<T>(name, s, ForwardWeights<T>{g, w}, ForwardWindows<T>{g, x}, ForwardResult<T, Finish>{g, y, finish});
+}
+
+template <class T, class Finish> int data(const char *name, const tg_conv &p, const T *dy, const T *w, T *dx, const Finish &finish) {
+  const Geometry g(p);
+  if (g.ci < FEW && p.groups > 1)
+    return run_kernel(name, direct_data_kernel<T, Finish>, blocks_for(p.n * p.c_in * p.h * p.w), THREADS, 0, g, dy, w, dx, finish);
+  const GemmShape s = {p.groups, g.ci, p.n * p.h * p.w, g.co * g.taps, 1, g.co * g.taps};
+  return gemm<T>(name, s, DataWeights<T>{g, w}, DataWindows<T>{g, dy}, DataResult<T, Finish>{g, dx, finish});
+}
+
+template <class T> int weights(const char *name, const tg_conv &p, const T *x, const T *dy, T *dw) {
+  const Geometry g(p);
+  const int64_t count = p.c_out * g.ci * g.taps, terms = p.n * g.out;
+  if (count == 0) return TG_OK;
+  if (g.co < FEW && g.ci < FEW)
+    return run_kernel(name, direct_weights_kernel<T>, one_block_each(count), THREADS, 0, g, x, dy, dw);
+  // Few tiles of results and a long sum: cut the sum, so that the device has blocks to run. The cut depends on the shape alone.
+  const int64_t tiles = p.groups * ceil_div(g.co, GEMM_TILE) * ceil_div(g.ci * g.taps, GEMM_TILE);
+  int64_t parts = ceil_div(512, tiles), most = ceil_div(terms, 256);
+  parts = parts < most ? parts : most;
+  if (parts < 1) parts = 1;
+  const int64_t part = ceil_div(ceil_div(terms > 0 ? terms : 1, parts), GEMM_DEPTH) * GEMM_DEPTH;
+  parts = ceil_div(terms > 0 ? terms : 1, part);
+  const GemmShape s = {p.groups, g.co, g.ci * g.taps, terms, parts, part};
+  if (parts == 1) return gemm<T>(name, s, WeightsGradient<T>{g, dy}, WeightsWindows<T>{g, x}, WeightsResult<T>{g, dw});
+  Scratch partial(parts * count * static_cast<int64_t>(sizeof(T)));
+  if (!partial.ok()) return fail("%s: out of memory for %lld weights", name, (long long)count);
+  const int status = gemm<T>(name, s, WeightsGradient<T>{g, dy}, WeightsWindows<T>{g, x}, WeightsResult<T>{g, partial.as<T>()});
+  if (status != TG_OK) return status;
+  return run_kernel(name, add_parts_kernel<T>, blocks_for(count), THREADS, 0, count, parts, partial.as<T>(), dw);
+}
+
+int conv_forward(int64_t dtype, const tg_conv *p, const void *x, const void *w, void *y) {
+  return with_real(dtype, "conv_forward", [&](auto tag) {
+    using T = typename decltype(tag)::type;
+    return forward("conv_forward", *p, static_cast<const T *>(x), static_cast<const T *>(w), static_cast<T *>(y), Plain<T>{});
+  });
+}
+
+int conv_forward_bias(int64_t dtype, const tg_conv *p, const void *x, const void *w, const void *bias, int64_t relu, void *y) {
+  return with_real(dtype, "conv_forward_bias", [&](auto tag) {
+    using T = typename decltype(tag)::type;
+    return forward("conv_forward_bias", *p, static_cast<const T *>(x), static_cast<const T *>(w), static_cast<T *>(y),
+                   BiasRelu<T>{static_cast<const T *>(bias), relu != 0});
+  });
+}
+
+int conv_data(int64_t dtype, const tg_conv *p, const void *dy, const void *w, void *dx) {
+  return with_real(dtype, "conv_data", [&](auto tag) {
+    using T = typename decltype(tag)::type;
+    return data("conv_data", *p, static_cast<const T *>(dy), static_cast<const T *>(w), static_cast<T *>(dx), Plain<T>{});
+  });
+}
+
+int conv_data_masked(int64_t dtype, const tg_conv *p, const void *dy, const void *w, const void *mask, void *dx) {
+  return with_real(dtype, "conv_data_masked", [&](auto tag) {
+    using T = typename decltype(tag)::type;
+    return data("conv_data_masked", *p, static_cast<const T *>(dy), static_cast<const T *>(w), static_cast<T *>(dx),
+                Masked<T>{static_cast<const T *>(mask)});
+  });
+}
+
+int conv_weights(int64_t dtype, const tg_conv *p, const void *x, const void *dy, void *dw) {
+  return with_real(dtype, "conv_weights", [&](auto tag) {
+    using T = typename decltype(tag)::type;
+    return weights("conv_weights", *p, static_cast<const T *>(x), static_cast<const T *>(dy), static_cast<T *>(dw));
+  });
+}
+
+int conv_weights_bias(int64_t dtype, const tg_conv *p, const void *x, const void *dy, void *dw, void *db) {
+  return with_real(dtype, "conv_weights_bias", [&](auto tag) {
+    using T = typename decltype(tag)::type;
+    const int status = weights("conv_weights_bias", *p, static_cast<const T *>(x), static_cast<const T *>(dy), static_cast<T *>(dw));
+    if (status != TG_OK) return status;
+    return run_kernel("conv_weights_bias", bias_gradient_kernel<T>, one_block_each(p->c_out), THREADS, 0, Geometry(*p),
+                      static_cast<const T *>(dy), static_cast<T *>(db));
+  });
+}
+
+} // namespace
+
+void register_conv(tg_backend *t) {
+  t->conv_forward = conv_forward;
+  t->conv_data = conv_data;
+  t->conv_weights = conv_weights;
+  t->conv_forward_bias = conv_forward_bias;
+  t->conv_data_masked = conv_data_masked;
+  t->conv_weights_bias = conv_weights_bias;
+}
+
+} // namespace tautgrad::cuda

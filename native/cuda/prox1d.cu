@@ -7,6 +7,7 @@
 #include "../kernels/slope_line.h"
 #include "../kernels/taut_string.h"
 #include "line_layout.cuh"
+#include "prox1d.h"
 
 namespace tautgrad::cuda {
 namespace {
@@ -71,7 +72,9 @@ __global__ void prox_fallback_kernel(tg_lines g, const T *x, const T *lambda, co
   }
 }
 
-template <class T> int prox_typed(const tg_lines &g, const T *x, const T *lambda, const T *weights, T *y) {
+} // namespace
+
+template <class T> int prox_lines(const tg_lines &g, const T *x, const T *lambda, const T *weights, T *y) {
   const int64_t lines = g.outer * g.inner, total = lines * g.n;
   if (total == 0) return TG_OK;
   if (lines > 2147483647 || g.n > 2147483646)
@@ -108,10 +111,15 @@ template <class T> int prox_typed(const tg_lines &g, const T *x, const T *lambda
                     g, x, lambda, weights, y, list.as<int32_t>(), workspace.as<unsigned char>());
 }
 
+template int prox_lines<float>(const tg_lines &, const float *, const float *, const float *, float *);
+template int prox_lines<double>(const tg_lines &, const double *, const double *, const double *, double *);
+
+namespace {
+
 int prox1d(int64_t dtype, const tg_lines *g, const void *x, const void *lambda, const void *weights, void *y) {
   return with_real(dtype, "prox1d", [&](auto tag) {
     using T = typename decltype(tag)::type;
-    return prox_typed(*g, static_cast<const T *>(x), static_cast<const T *>(lambda), static_cast<const T *>(weights), static_cast<T *>(y));
+    return prox_lines<T>(*g, static_cast<const T *>(x), static_cast<const T *>(lambda), static_cast<const T *>(weights), static_cast<T *>(y));
   });
 }
 

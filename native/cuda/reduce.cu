@@ -3,7 +3,7 @@
 // in float64 between threads and blocks.
 #include "launch.h"
 
-#include <math.h>
+#include "../kernels/scalar_math.h"
 
 namespace tautgrad::cuda {
 namespace {
@@ -13,14 +13,12 @@ template <> struct carrier<int32_t> { using type = uint32_t; }; // wraps without
 template <> struct carrier<uint8_t> { using type = uint32_t; };
 
 template <class T> __host__ __device__ constexpr T lowest() {
-  if (sizeof(T) == 1) return T(0);
-  if (T(0.5) != T(0)) return T(-INFINITY);
-  return T(-2147483647 - 1);
+  if constexpr (is_real_type<T>::value) return T(-INFINITY);
+  else return sizeof(T) == 1 ? T(0) : T(-2147483647 - 1);
 }
 template <class T> __host__ __device__ constexpr T highest() {
-  if (sizeof(T) == 1) return T(255);
-  if (T(0.5) != T(0)) return T(INFINITY);
-  return T(2147483647);
+  if constexpr (is_real_type<T>::value) return T(INFINITY);
+  else return sizeof(T) == 1 ? T(255) : T(2147483647);
 }
 
 template <class T> struct Sum {
@@ -162,7 +160,8 @@ template <class T, bool Largest> __global__ void position_kernel(int64_t n, int6
       }
     }
     for (int distance = 16; distance > 0; distance /= 2) {
-      const Position<T, Largest> other = {__shfl_xor_sync(0xffffffffu, best.value, distance), __shfl_xor_sync(0xffffffffu, best.at, distance)};
+      const Position<T, Largest> other = {static_cast<T>(__shfl_xor_sync(0xffffffffu, best.value, distance)),
+                                          __shfl_xor_sync(0xffffffffu, best.at, distance)};
       if (other.before(best)) best = other;
     }
     if (p < results && threadIdx.x % 32 == 0) y[p] = best.at < 0 ? 0 : best.at;
