@@ -95,12 +95,7 @@ template <int D> bool ExactGrid<D>::merge(double noise) {
         if (a == b) continue;
         const double rise = value[b] - value[a];
         if (rise < -noise ? e.u == -e.w : !(rise > noise) || e.u == e.w) continue;
-        const double total = double(count_[a]) + double(count_[b]), mean = value[a] + rise * (double(count_[b]) / total);
-        const int32_t root = a < b ? a : b;
-        label[a < b ? b : a] = root;
-        value[root] = mean;
-        count_[root] = count_[a] + count_[b];
-        changed_[root] = 1;
+        unite(a, b);
         again = any = true;
       }
     }
@@ -161,7 +156,7 @@ template <int D> void ExactGrid<D>::level_changed() {
 }
 
 // Neighbours whose values are equal up to rounding get one value, so that no rounding stands in the wrong order.
-template <int D> void ExactGrid<D>::pool_ties(double noise) {
+template <int D> bool ExactGrid<D>::pool_ties(double noise) {
   bool any = false;
   for (int64_t i = 0; i < n; ++i)
     for (int k = 0; k < D; ++k) {
@@ -171,13 +166,21 @@ template <int D> void ExactGrid<D>::pool_ties(double noise) {
       const int32_t a = find_root(label, label[i]), b = find_root(label, label[j]);
       const double rise = value[b] - value[a];
       if (a == b || rise == 0 || absolute(rise) > 4 * noise || (rise < 0 ? e.u == -e.w : e.u == e.w)) continue;
-      const int32_t root = a < b ? a : b;
-      value[root] = value[a] + rise * (double(count_[b]) / (double(count_[a]) + double(count_[b])));
-      count_[root] = count_[a] + count_[b];
-      label[a < b ? b : a] = root;
+      unite(a, b);
       any = true;
     }
   if (any) flatten(label, n);
+  return any;
+}
+
+// Joins two roots under their common mean.
+template <int D> void ExactGrid<D>::unite(int32_t a, int32_t b) {
+  const double total = double(count_[a]) + double(count_[b]), mean = value[a] + (value[b] - value[a]) * (double(count_[b]) / total);
+  const int32_t root = a < b ? a : b;
+  label[a < b ? b : a] = root;
+  value[root] = mean;
+  count_[root] = count_[a] + count_[b];
+  changed_[root] = 1;
 }
 
 template <int D> int ExactGrid<D>::finish(const int32_t *cancel) {
@@ -190,7 +193,8 @@ template <int D> int ExactGrid<D>::finish(const int32_t *cancel) {
     if (!merge(noise()) && round > 0) break;
     level_changed();
   }
-  pool_ties(noise());
+  // Each pass may bring a tie with the next neighbour.
+  while (pool_ties(noise())) {}
   return round;
 }
 

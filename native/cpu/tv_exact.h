@@ -34,7 +34,8 @@ private:
   void means();
   bool merge(double noise);
   void level_changed();
-  void pool_ties(double noise);
+  bool pool_ties(double noise);
+  void unite(int32_t a, int32_t b);
   double noise() const;
 };
 
