@@ -40,6 +40,9 @@ template <class T> double spread(int64_t n, const T *x, double *centre) {
   return largest;
 }
 
+// The relative gap at which the finish takes over.
+constexpr double START_GAP = 2e-5;
+
 // Iterations in float32, on data brought to [-1, 1], to a gap from which the finish in float64 is cheap.
 template <class T> Outcome solve_exactly(const tg_tv2d &p, double tolerance, const Image2d<T> &a, const int32_t *cancel) {
   const int64_t n = p.height * p.width, edges_x = p.height * (p.width - 1), edges_y = (p.height - 1) * p.width;
@@ -64,7 +67,7 @@ template <class T> Outcome solve_exactly(const tg_tv2d &p, double tolerance, con
     for (int64_t i = 0; i < edges_y; ++i) wy[i] = float(a.wy[i]);
   if (init)
     for (int64_t i = 0; i < 2 * n; ++i) init[i] = float(double(a.init[i]) / scale);
-  DykstraSolver<float> solver(p, tolerance, false, cancel);
+  DykstraSolver<float> solver(p, tolerance > 0 ? tolerance : START_GAP, false, cancel);
   Outcome o = solver.solve(x, float(double(a.lambda_rows) / scale), float(double(a.lambda_cols) / scale), a.wx ? wx : nullptr,
                            a.wy ? wy : nullptr, init, y, nullptr, grid.label, a.report);
   if (o == SOLVED) {
