@@ -60,7 +60,12 @@ template <class T> Outcome solve_exactly(const tg_tv2d &p, double tolerance, con
     return OUT_OF_MEMORY;
   }
   float *x = memory, *y = x + n, *wx = y + n, *wy = wx + edges_x, *init = a.init ? wy + edges_y : nullptr;
-  for (int64_t i = 0; i < n; ++i) x[i] = float((double(a.x[i]) - centre) / scale);
+  for_chunks(n, [&](int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end; ++i) {
+      grid.x[i] = double(a.x[i]);
+      x[i] = float((grid.x[i] - centre) * (1 / scale));
+    }
+  });
   if (a.wx)
     for (int64_t i = 0; i < edges_x; ++i) wx[i] = float(a.wx[i]);
   if (a.wy)
@@ -78,26 +83,28 @@ template <class T> Outcome solve_exactly(const tg_tv2d &p, double tolerance, con
       const double v = u * scale;
       return FlowEdge{u >= rough_w || v >= w ? w : u <= -rough_w || v <= -w ? -w : v, w};
     };
-    for (int64_t i = 0; i < n; ++i) grid.x[i] = double(a.x[i]);
-    for (int64_t r = 0; r < p.height; ++r)
+    parallel_for(p.height, [&](int64_t r) {
       for (int64_t j = 0; j < p.width; ++j) {
         const int64_t i = r * p.width + j;
         if (j + 1 < p.width) grid.edge[0][i] = edge(double(rough.u_rows[i]), rough.row_weight(r, j), exact.row_weight(r, j));
         if (r + 1 < p.height) grid.edge[1][i] = edge(double(rough.u_cols[i]), rough.col_weight(r, j), exact.col_weight(r, j));
       }
+    });
   }
   solver.release();
   pool_release(memory);
   if (o == SOLVED && !grid.finish(cancel)) o = CANCELLED;
   if (o == SOLVED) {
-    for (int64_t i = 0; i < n; ++i) {
-      a.y[i] = T(grid.value[grid.label[i]]);
-      if (a.labels) a.labels[i] = grid.label[i];
-      if (a.dual) {
-        a.dual[i] = T(grid.edge[0][i].u);
-        a.dual[n + i] = T(grid.edge[1][i].u);
+    for_chunks(n, [&](int64_t begin, int64_t end) {
+      for (int64_t i = begin; i < end; ++i) {
+        a.y[i] = T(grid.value[grid.label[i]]);
+        if (a.labels) a.labels[i] = grid.label[i];
+        if (a.dual) {
+          a.dual[i] = T(grid.edge[0][i].u);
+          a.dual[n + i] = T(grid.edge[1][i].u);
+        }
       }
-    }
+    });
     grid.certify(a.report, a.report + 3);
     a.report[1] = relative_gap(a.report[0], a.report[3]);
   }

@@ -13,7 +13,17 @@ constexpr int64_t TASK_PIXELS = 4096; // components smaller than this share a ta
 constexpr int MAX_ROUNDS = 200;
 
 int64_t padded(int64_t bytes) { return (bytes + 63) / 64 * 64; }
+
+// Whether an edge leaves room from its higher to its lower end, whose values differ by `rise` (up to noise: no).
+inline bool misplaced(const FlowEdge &e, double rise, double noise) {
+  return ((rise < -noise) & (e.u > -e.w)) | ((rise > noise) & (e.u < e.w));
+}
 } // namespace
+
+// The grid in blocks of pixels, on the pool: body(block, begin, end).
+template <int D> template <class Body> void ExactGrid<D>::each_block(const Body &body) const {
+  parallel_for(blocks(), [&](int64_t b) { body(b, b * BLOCK, (b + 1) * BLOCK < n ? (b + 1) * BLOCK : n); });
+}
 
 template <int D> bool ExactGrid<D>::allocate(int64_t pixels, const int64_t *strides) {
   n = pixels;
@@ -23,9 +33,9 @@ template <int D> bool ExactGrid<D>::allocate(int64_t pixels, const int64_t *stri
     margin = stride[k] > margin ? stride[k] : margin;
   }
   margin = (margin + 15) / 16 * 16;
-  const int64_t doubles = padded(8 * n), ints = padded(4 * n), bytes = padded(n), edges = padded(16 * (n + margin)),
-                labels = padded(4 * (n + 2 * margin));
-  memory_ = pool_alloc(3 * doubles + D * edges + labels + 4 * ints + 2 * bytes);
+  const int64_t doubles = padded(8 * n), pixels_behind = padded(8 * (n + margin)), ints = padded(4 * n), bytes = padded(n),
+                edges = padded(16 * (n + margin)), labels = padded(4 * (n + 2 * margin)), parts = padded(16 * blocks());
+  memory_ = pool_alloc(2 * doubles + pixels_behind + D * edges + labels + 4 * ints + 2 * bytes + parts);
   if (!memory_) return false;
   char *at = static_cast<char *>(memory_);
   const auto take = [&](int64_t size) {
@@ -35,7 +45,9 @@ template <int D> bool ExactGrid<D>::allocate(int64_t pixels, const int64_t *stri
   };
   x = reinterpret_cast<double *>(take(doubles));
   value = reinterpret_cast<double *>(take(doubles));
-  excess_ = reinterpret_cast<double *>(take(doubles));
+  pixel_ = reinterpret_cast<double *>(take(pixels_behind));
+  for (int64_t i = n; i < n + margin; ++i) pixel_[i] = 0;
+  parts_ = reinterpret_cast<double *>(take(parts));
   for (int k = 0; k < D; ++k) {
     char *block = take(edges);
     std::memset(block, 0, size_t(edges));
@@ -58,50 +70,80 @@ template <int D> void ExactGrid<D>::release() { pool_release(memory_); }
 // Rounding of z: some units in the last place of the largest number in its sums.
 template <int D> double ExactGrid<D>::noise() const {
   double largest = 0;
-  for (int64_t i = 0; i < n; ++i) {
-    largest = absolute(x[i]) > largest ? absolute(x[i]) : largest;
-    for (int k = 0; k < D; ++k) largest = absolute(edge[k][i].u) > largest ? absolute(edge[k][i].u) : largest;
-  }
+  each_block([&](int64_t block, int64_t begin, int64_t end) {
+    double most = 0;
+    for (int64_t i = begin; i < end; ++i) {
+      most = absolute(x[i]) > most ? absolute(x[i]) : most;
+      for (int k = 0; k < D; ++k) most = absolute(edge[k][i].u) > most ? absolute(edge[k][i].u) : most;
+    }
+    parts_[2 * block] = most;
+  });
+  for (int64_t block = 0; block < blocks(); ++block) largest = parts_[2 * block] > largest ? parts_[2 * block] : largest;
   return 16 * 0x1p-53 * largest;
 }
 
 // value = mean of z over each component.
 template <int D> void ExactGrid<D>::means() {
+  each_block([&](int64_t, int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end; ++i) {
+      double z = x[i];
+      for (int k = 0; k < D; ++k) z += edge[k][i].u - edge[k][i - stride[k]].u;
+      pixel_[i] = z;
+      value[i] = 0;
+      count_[i] = 0;
+    }
+  });
   for (int64_t i = 0; i < n; ++i) {
-    value[i] = 0;
-    count_[i] = 0;
-  }
-  for (int64_t i = 0; i < n; ++i) {
-    double z = x[i];
-    for (int k = 0; k < D; ++k) z += edge[k][i].u - edge[k][i - stride[k]].u;
-    value[label[i]] += z;
+    value[label[i]] += pixel_[i];
     ++count_[label[i]];
   }
   for (int64_t i = 0; i < n; ++i)
     if (count_[i]) value[i] /= count_[i];
 }
 
+// Joins neighbours whose values stand in the wrong order by more than `noise`: the edge between them has room from the higher to the
+// lower. Returns whether there were any.
 template <int D> bool ExactGrid<D>::merge(double noise) {
-  bool any = false;
-  for (bool again = true; again;) {
-    again = false;
-    for (int64_t i = 0; i < n; ++i) {
-      const int32_t own = label[i];
-      for (int k = 0; k < D; ++k) {
-        const FlowEdge e = edge[k][i];
-        const int64_t j = i + stride[k];
-        if (e.w == 0 || label[j] == own) continue;
-        const int32_t a = find_root(label, own), b = find_root(label, label[j]);
-        if (a == b) continue;
-        const double rise = value[b] - value[a];
-        if (rise < -noise ? e.u == -e.w : !(rise > noise) || e.u == e.w) continue;
-        unite(a, b);
-        again = any = true;
+  for (bool any = false;; any = true) {
+    each_block([&](int64_t, int64_t begin, int64_t end) {
+      for (int64_t i = begin; i < end; ++i) pixel_[i] = value[label[i]];
+    });
+    each_block([&](int64_t block, int64_t begin, int64_t end) {
+      bool found = false;
+      for (int64_t i = begin; i < end; ++i) {
+        bool here = false;
+        for (int k = 0; k < D; ++k) here |= misplaced(edge[k][i], pixel_[i + stride[k]] - pixel_[i], noise);
+        toward_[i] = here;
+        found |= here;
+      }
+      parts_[2 * block] = found;
+    });
+    bool found = false;
+    for (int64_t block = 0; block < blocks(); ++block) {
+      if (parts_[2 * block] == 0) continue;
+      found = true;
+      for (int64_t i = block * BLOCK; i < n && i < (block + 1) * BLOCK; ++i) {
+        if (!toward_[i]) continue;
+        for (int k = 0; k < D; ++k) {
+          if (edge[k][i].w == 0) continue; // it may lead out of the grid
+          const int32_t a = find_root(label, int32_t(i)), b = find_root(label, int32_t(i + stride[k]));
+          if (a != b && misplaced(edge[k][i], value[b] - value[a], noise)) unite(a, b);
+        }
       }
     }
+    if (!found) return any;
+    flatten(label, n);
   }
-  if (any) flatten(label, n);
-  return any;
+}
+
+// Joins two roots under their common mean.
+template <int D> void ExactGrid<D>::unite(int32_t a, int32_t b) {
+  const double total = double(count_[a]) + double(count_[b]), mean = value[a] + (value[b] - value[a]) * (double(count_[b]) / total);
+  const int32_t root = a < b ? a : b;
+  label[a < b ? b : a] = root;
+  value[root] = mean;
+  count_[root] = count_[a] + count_[b];
+  changed_[root] = 1;
 }
 
 // Every changed component, levelled by one task; small ones share tasks. What a task does depends on its component only.
@@ -135,7 +177,7 @@ template <int D> void ExactGrid<D>::level_changed() {
     }
     flow.x = x;
     flow.label = label;
-    flow.excess = excess_;
+    flow.excess = pixel_;
     flow.height = height_;
     flow.queue = queue_;
     flow.toward = toward_;
@@ -155,80 +197,48 @@ template <int D> void ExactGrid<D>::level_changed() {
   pool_release(cuts);
 }
 
-// Neighbours whose values are equal up to rounding get one value, so that no rounding stands in the wrong order.
-template <int D> bool ExactGrid<D>::pool_ties(double noise) {
-  bool any = false;
-  for (int64_t i = 0; i < n; ++i)
-    for (int k = 0; k < D; ++k) {
-      const FlowEdge e = edge[k][i];
-      const int64_t j = i + stride[k];
-      if (e.w == 0 || label[j] == label[i]) continue;
-      const int32_t a = find_root(label, label[i]), b = find_root(label, label[j]);
-      const double rise = value[b] - value[a];
-      if (a == b || rise == 0 || absolute(rise) > 4 * noise || (rise < 0 ? e.u == -e.w : e.u == e.w)) continue;
-      unite(a, b);
-      any = true;
-    }
-  if (any) flatten(label, n);
-  return any;
-}
-
-// Joins two roots under their common mean.
-template <int D> void ExactGrid<D>::unite(int32_t a, int32_t b) {
-  const double total = double(count_[a]) + double(count_[b]), mean = value[a] + (value[b] - value[a]) * (double(count_[b]) / total);
-  const int32_t root = a < b ? a : b;
-  label[a < b ? b : a] = root;
-  value[root] = mean;
-  count_[root] = count_[a] + count_[b];
-  changed_[root] = 1;
-}
-
 template <int D> int ExactGrid<D>::finish(const int32_t *cancel) {
   flatten(label, n);
   means();
   std::memset(changed_, 1, size_t(n));
   int round = 0;
-  for (; round < MAX_ROUNDS; ++round) {
+  for (double rounding = noise(); round < MAX_ROUNDS; ++round) {
     if (cancel && __atomic_load_n(cancel, __ATOMIC_RELAXED)) return 0;
-    if (!merge(noise()) && round > 0) break;
+    if (!merge(rounding) && round > 0) break;
     level_changed();
+    if (round > 2) rounding = noise(); // flows far larger than those at the start
   }
-  // Each pass may bring a tie with the next neighbour.
-  while (pool_ties(noise())) {}
+  // What is left in the wrong order is so by rounding: ties.
+  merge(0);
   return round;
 }
 
 template <int D> void ExactGrid<D>::certify(double *gap, double *objective) const {
-  constexpr int64_t BLOCK = 1 << 14;
-  const int64_t blocks = (n + BLOCK - 1) / BLOCK;
-  double *parts = excess_; // two a block; at least two pixels a block but in images of one pixel
-  if (n == 1) {
-    *gap = *objective = 0.5 * (x[0] - value[0]) * (x[0] - value[0]);
-    return;
-  }
-  parallel_for(blocks, [&](int64_t b) {
+  each_block([&](int64_t, int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end; ++i) pixel_[i] = value[label[i]];
+  });
+  each_block([&](int64_t block, int64_t begin, int64_t end) {
     double slack = 0, primal = 0;
-    for (int64_t i = b * BLOCK; i < n && i < (b + 1) * BLOCK; ++i) {
-      const double y = value[label[i]];
+    for (int64_t i = begin; i < end; ++i) {
+      const double y = pixel_[i];
       double z = x[i];
       for (int k = 0; k < D; ++k) {
         const FlowEdge e = edge[k][i];
+        const double rise = e.w == 0 ? 0 : pixel_[i + stride[k]] - y;
         z += e.u - edge[k][i - stride[k]].u;
-        if (e.w == 0) continue;
-        const double rise = value[label[i + stride[k]]] - y;
         slack += rise > 0 ? (e.w - e.u) * rise : (e.w + e.u) * -rise;
         primal += e.w * absolute(rise);
       }
       slack += 0.5 * (y - z) * (y - z);
       primal += 0.5 * (x[i] - y) * (x[i] - y);
     }
-    parts[2 * b] = slack;
-    parts[2 * b + 1] = primal;
+    parts_[2 * block] = slack;
+    parts_[2 * block + 1] = primal;
   });
   *gap = *objective = 0;
-  for (int64_t b = 0; b < blocks; ++b) {
-    *gap += parts[2 * b];
-    *objective += parts[2 * b + 1];
+  for (int64_t block = 0; block < blocks(); ++block) {
+    *gap += parts_[2 * block];
+    *objective += parts_[2 * block + 1];
   }
 }
 

@@ -26,17 +26,20 @@ template <int D> struct ExactGrid {
   void certify(double *gap, double *objective) const;
 
 private:
+  static constexpr int64_t BLOCK = 1 << 14;
+
   void *memory_;
-  double *excess_;
+  double *pixel_, *parts_; // scratch per pixel (readable max stride beyond the end) and two numbers per block
   int32_t *count_, *height_, *queue_, *list_;
   uint8_t *toward_, *changed_;
 
   void means();
   bool merge(double noise);
-  void level_changed();
-  bool pool_ties(double noise);
   void unite(int32_t a, int32_t b);
+  void level_changed();
   double noise() const;
+  int64_t blocks() const { return (n + BLOCK - 1) / BLOCK; }
+  template <class Body> void each_block(const Body &body) const;
 };
 
 extern template struct ExactGrid<2>;
