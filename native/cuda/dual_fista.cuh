@@ -149,8 +149,9 @@ __global__ void __launch_bounds__(TILE_W *TILE_H)
   }
 }
 
-// The certificate of u: y, and the gap as a sum of non-negative terms in double. Marks the images that need no further iterations.
-template <class T, bool Isotropic>
+// The certificate of u and of y = x - D^T u (or, where Given, of the y that is there): the gap as a sum of non-negative terms in double.
+// Marks the images that need no further iterations.
+template <class T, bool Isotropic, bool Given>
 __global__ void __launch_bounds__(TILE_W *TILE_H)
     certify_kernel(TvImages<T> p, ImageState *states, const T *u_all, T *y_all, double tolerance, double *shares, int32_t *pending) {
   __shared__ T y[HALO_W * HALO_H];
@@ -159,7 +160,12 @@ __global__ void __launch_bounds__(TILE_W *TILE_H)
   if (state.done) return;
   const T *u = u_all + 2 * b * n, *x = p.x + b * n;
   const int64_t r0 = tile / p.tiles_w * TILE_H, c0 = tile % p.tiles_w * TILE_W, r = r0 + threadIdx.y, c = c0 + threadIdx.x, i = r * p.w + c;
-  primal_tile(p, x, u, u, T(0), r0, c0, y);
+  if (Given) {
+    for (int e = threadIdx.y * TILE_W + threadIdx.x; e < HALO_W * HALO_H; e += TILE_W * TILE_H)
+      if (r0 + e / HALO_W < p.h && c0 + e % HALO_W < p.w) y[e] = y_all[b * n + (r0 + e / HALO_W) * p.w + c0 + e % HALO_W];
+  } else {
+    primal_tile(p, x, u, u, T(0), r0, c0, y);
+  }
   __syncthreads();
   double sums[2] = {0, 0};
   if (r < p.h && c < p.w) {
@@ -190,7 +196,7 @@ __global__ void __launch_bounds__(TILE_W *TILE_H)
     }
     sums[0] = slack + 0.5 * (yi - z) * (yi - z);
     sums[1] = steep + 0.5 * (xi - yi) * (xi - yi);
-    y_all[b * n + i] = y[at];
+    if (!Given) y_all[b * n + i] = y[at];
   }
   block_sums(sums);
   double *own = shares + b * p.tiles * 2;
@@ -205,7 +211,7 @@ __global__ void __launch_bounds__(TILE_W *TILE_H)
       state.best_at = state.iterations;
     }
     const bool stuck = state.iterations - state.best_at > 500 + state.best_at / 2; // rounding holds the gap where it is
-    if (!(state.relative > tolerance) || stuck) {
+    if (!(state.relative > tolerance) || stuck || Given) {
       state.done = 1;
       atomicAdd(pending, -1);
     }
@@ -288,7 +294,7 @@ public:
       return TG_FAILED;
     if (copy(u_[1], u_[0], dual_bytes_) != TG_OK) return TG_FAILED; // no momentum yet
     for (int64_t k = 0;;) {
-      if (run_kernel(name, certify_kernel<T, Isotropic>, grid, block, 0, p_, states_, u_[0], y, tolerance, shares, pending) != TG_OK)
+      if (run_kernel(name, certify_kernel<T, Isotropic, false>, grid, block, 0, p_, states_, u_[0], y, tolerance, shares, pending) != TG_OK)
         return TG_FAILED;
       int32_t left = 0;
       if (download(&left, pending, sizeof left) != TG_OK) return TG_FAILED;
