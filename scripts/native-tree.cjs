@@ -132,6 +132,32 @@ function treeFolder(sanitize = '') {
 }
 
 /**
+ * libtautgrad_cuda.so, built in a tree of its own (build-cuda/) and copied beside the addon, where the addon looks for it.
+ * @param {{ architectures?: string, report?: boolean }} options as CMAKE_CUDA_ARCHITECTURES; report: registers and spills of every kernel
+ * @returns {string} the library's path
+ */
+function buildCuda({ architectures = '', report = false } = {}) {
+  requireTools(['g++', 'make', 'cmake', 'nvcc']);
+  const folder = path.join(root, 'build-cuda');
+  const options = {
+    TG_CUDA: 'ON',
+    TG_TESTS: 'OFF',
+    TG_CUDA_REPORT: report ? 'ON' : 'OFF',
+    ...(architectures ? { TG_CUDA_ARCHITECTURES: architectures } : {}),
+    ...(process.env.CI ? { TG_WERROR: 'ON' } : {}),
+  };
+  const built = path.join(folder, 'libtautgrad_cuda.so');
+  locked(folder, () => {
+    if (!configured(folder, options)) configure(folder, options, false);
+    run('cmake', ['--build', folder, '--target', 'tautgrad_cuda', '--parallel', String(os.availableParallelism())]);
+  });
+  const beside = path.join(treeFolder(), 'Release', path.basename(built));
+  fs.mkdirSync(path.dirname(beside), { recursive: true });
+  fs.copyFileSync(built, beside);
+  return beside;
+}
+
+/**
  * Brings one target of one tree up to date; costs a fraction of a second when nothing changed.
  * @param {{ sanitize?: '' | 'address' | 'thread', target?: string }} what
  * @returns {string} the tree's folder
@@ -159,4 +185,4 @@ function runMain(main) {
   }
 }
 
-module.exports = { BuildError, build, locked, requireTools, root, run, runMain, treeFolder };
+module.exports = { BuildError, build, buildCuda, locked, requireTools, root, run, runMain, treeFolder };

@@ -6,8 +6,10 @@
 #include <cstdlib>
 #include <mutex>
 #include <sys/mman.h>
-#include <ucontext.h>
 #include <vector>
+#if !defined(__x86_64__)
+#include <ucontext.h>
+#endif
 
 #if defined(__SANITIZE_ADDRESS__)
 #include <sanitizer/common_interface_defs.h>
@@ -26,19 +28,66 @@ dim3 block_shape, grid_shape;
 namespace {
 
 constexpr size_t STACK = 128 * 1024;
+
+// A switch between two stacks. Not swapcontext where it can be helped: that makes two system calls, and a barrier makes many switches.
+#if defined(__x86_64__)
+using Context = void *; // the stack pointer; what the callee preserves lies on the stack
+asm(R"(
+.text
+.type tg_switch_stacks, @function
+tg_switch_stacks:
+  pushq %rbp
+  pushq %rbx
+  pushq %r12
+  pushq %r13
+  pushq %r14
+  pushq %r15
+  movq %rsp, (%rdi)
+  movq (%rsi), %rsp
+  popq %r15
+  popq %r14
+  popq %r13
+  popq %r12
+  popq %rbx
+  popq %rbp
+  ret
+.size tg_switch_stacks, .-tg_switch_stacks
+)");
+extern "C" void tg_switch_stacks(Context *from, Context *to);
+void switch_to(Context *from, Context *to) { tg_switch_stacks(from, to); }
+void make_context(Context *c, void *stack, void (*entry)()) {
+  // Six registers, the address to return to, and one word that makes the stack look as a call leaves it.
+  void **top = reinterpret_cast<void **>(static_cast<char *>(stack) + STACK) - 8;
+  std::memset(top, 0, 8 * sizeof(void *));
+  top[6] = reinterpret_cast<void *>(entry);
+  *c = top;
+}
+#else
+using Context = ucontext_t;
+void switch_to(Context *from, Context *to) { swapcontext(from, to); }
+void make_context(Context *c, void *stack, void (*entry)()) {
+  getcontext(c);
+  c->uc_stack.ss_sp = stack;
+  c->uc_stack.ss_size = STACK;
+  c->uc_link = nullptr;
+  makecontext(c, entry, 0);
+}
+#endif
+
 enum class Wait { none, block, warp };
 
 struct Fiber {
-  ucontext_t context;
+  Context context;
   void *stack = nullptr;
   int thread = -1; // its linear index in the block
   Wait wait = Wait::none;
   unsigned mask = 0; // of the warp barrier it waits at
-  bool idle = true;
 };
 
-std::vector<Fiber *> fibers; // reused by every launch
-ucontext_t scheduler;
+std::vector<Fiber *> idle;  // made once, used by every launch
+std::vector<Fiber *> ready; // past their barrier, waiting for their turn
+std::vector<Fiber *> of;    // the fiber that a blocked thread waits on
+Context scheduler;
 [[maybe_unused]] void *scheduler_fake = nullptr;
 [[maybe_unused]] const void *scheduler_bottom = nullptr;
 [[maybe_unused]] size_t scheduler_size = 0;
@@ -49,6 +98,8 @@ void *body_context;
 std::vector<int> order;   // in which the block's threads start
 size_t started, finished; // threads of the block
 std::vector<char> done;
+std::vector<unsigned> waiting; // lanes of each warp at a warp barrier
+int at_block_barrier;
 std::vector<uint64_t> slots; // 32 for every warp
 int threads = 0, predicate_sum = 0, predicate_result = 0;
 std::vector<unsigned char> shared_memory;
@@ -75,7 +126,7 @@ void to_scheduler() {
   void *fake = nullptr;
   (void)fake;
   TG_SWITCH_OUT(&fake, scheduler_bottom, scheduler_size);
-  swapcontext(&self->context, &scheduler);
+  switch_to(&self->context, &scheduler);
   TG_SWITCH_IN(fake, nullptr, nullptr);
   place(self->thread);
 }
@@ -84,14 +135,16 @@ void fiber_main() {
   TG_SWITCH_IN(nullptr, &scheduler_bottom, &scheduler_size);
   for (;;) {
     Fiber *self = running;
-    while (started < order.size()) {
+    // A fiber goes on with the next thread where nobody has waited yet.
+    do {
       self->thread = order[started++];
       place(self->thread);
       body(body_context);
       done[static_cast<size_t>(self->thread)] = 1;
       ++finished;
-    }
-    self->idle = true;
+    } while (started < order.size() && ready.empty());
+    idle.push_back(self);
+    self = nullptr;
     to_scheduler();
   }
 }
@@ -99,32 +152,52 @@ void fiber_main() {
 void enter(Fiber *f) {
   running = f;
   TG_SWITCH_OUT(&scheduler_fake, f->stack, STACK);
-  swapcontext(&scheduler, &f->context);
+  switch_to(&scheduler, &f->context);
   TG_SWITCH_IN(scheduler_fake, nullptr, nullptr);
 }
 
 Fiber *idle_fiber() {
-  for (Fiber *f : fibers)
-    if (f->idle) return f;
+  if (!idle.empty()) {
+    Fiber *f = idle.back();
+    idle.pop_back();
+    return f;
+  }
   Fiber *f = new Fiber;
   f->stack = mmap(nullptr, STACK, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-  getcontext(&f->context);
-  f->context.uc_stack.ss_sp = f->stack;
-  f->context.uc_stack.ss_size = STACK;
-  f->context.uc_link = nullptr;
-  makecontext(&f->context, fiber_main, 0);
-  fibers.push_back(f);
+  make_context(&f->context, f->stack, fiber_main);
   return f;
 }
 
-// Whether every live thread of the mask waits at a warp barrier with the same mask.
-bool warp_complete(const Fiber *f) {
-  const int first = f->thread / 32 * 32;
-  unsigned waiting = 0;
-  for (const Fiber *g : fibers)
-    if (!g->idle && g->wait == Wait::warp && g->mask == f->mask && g->thread / 32 * 32 == first) waiting |= 1u << (g->thread - first);
+// Lanes of the warp that the mask names and that still run.
+unsigned expected_lanes(int warp, unsigned mask) {
+  unsigned lanes = 0;
   for (int l = 0; l < 32; ++l)
-    if ((f->mask >> l & 1u) && first + l < threads && !done[static_cast<size_t>(first + l)] && !(waiting >> l & 1u)) return false;
+    if ((mask >> l & 1u) && warp * 32 + l < threads && !done[static_cast<size_t>(warp * 32 + l)]) lanes |= 1u << l;
+  return lanes;
+}
+
+bool release_warp(int warp, unsigned mask) {
+  const unsigned lanes = expected_lanes(warp, mask);
+  if (lanes == 0 || (waiting[static_cast<size_t>(warp)] & mask) != lanes) return false;
+  for (int l = 0; l < 32; ++l)
+    if (lanes >> l & 1u) {
+      Fiber *f = of[static_cast<size_t>(warp * 32 + l)];
+      f->wait = Wait::none;
+      ready.push_back(f);
+    }
+  waiting[static_cast<size_t>(warp)] &= ~lanes;
+  return true;
+}
+
+bool release_block() {
+  if (at_block_barrier == 0 || static_cast<size_t>(at_block_barrier) != order.size() - finished) return false;
+  predicate_result = predicate_sum;
+  predicate_sum = at_block_barrier = 0;
+  for (int t = 0; t < threads; ++t)
+    if (!done[static_cast<size_t>(t)]) {
+      of[static_cast<size_t>(t)]->wait = Wait::none;
+      ready.push_back(of[static_cast<size_t>(t)]);
+    }
   return true;
 }
 
@@ -132,40 +205,29 @@ void run_block() {
   started = finished = 0;
   const size_t total = static_cast<size_t>(threads);
   done.assign(total, 0);
+  of.assign(total, nullptr);
+  waiting.assign((total + 31) / 32, 0);
+  at_block_barrier = predicate_sum = 0;
   slots.assign((total + 31) / 32 * 32, 0);
   order.resize(total);
   for (size_t i = 0; i < total; ++i) order[i] = static_cast<int>(i);
   shuffle(order);
   std::fill(shared_memory.begin(), shared_memory.end(), static_cast<unsigned char>(0xFB)); // a NaN, or a wild index
-  std::vector<Fiber *> ready;
+  ready.clear();
   while (finished < total) {
-    bool moved = false;
-    while (started < total) {
-      Fiber *f = idle_fiber();
-      f->idle = false;
-      f->wait = Wait::none;
+    if (started < total && (ready.empty() || random_word() % 2)) {
+      enter(idle_fiber());
+    } else if (!ready.empty()) {
+      std::swap(ready[random_word() % ready.size()], ready.back());
+      Fiber *f = ready.back();
+      ready.pop_back();
       enter(f);
-      moved = true;
-    }
-    size_t at_barrier = 0;
-    for (Fiber *f : fibers) at_barrier += !f->idle && f->wait == Wait::block;
-    ready.clear();
-    if (at_barrier > 0 && at_barrier == total - finished) {
-      predicate_result = predicate_sum;
-      predicate_sum = 0;
-      for (Fiber *f : fibers)
-        if (!f->idle) ready.push_back(f);
     } else {
-      for (Fiber *f : fibers)
-        if (!f->idle && f->wait == Wait::warp && warp_complete(f)) ready.push_back(f);
-    }
-    for (Fiber *f : ready) f->wait = Wait::none;
-    shuffle(ready);
-    for (Fiber *f : ready) {
-      enter(f);
-      moved = true;
-    }
-    if (!moved) {
+      // Threads that ended may have been the ones that the others wait for.
+      bool moved = release_block();
+      for (const Fiber *f : of)
+        if (!moved && f && f->wait == Wait::warp) moved = release_warp(f->thread / 32, f->mask);
+      if (moved) continue;
       std::fprintf(stderr, "emulated GPU: %zu of %d threads wait at a barrier that the others never reach (block %u, %u, %u)\n",
                    total - finished, threads, block_index.x, block_index.y, block_index.z);
       std::abort();
@@ -176,6 +238,9 @@ void run_block() {
 
 void barrier() {
   running->wait = Wait::block;
+  of[static_cast<size_t>(running->thread)] = running;
+  ++at_block_barrier;
+  release_block();
   to_scheduler();
 }
 
@@ -188,6 +253,9 @@ int barrier_count(int predicate) {
 void warp_barrier(unsigned mask) {
   running->wait = Wait::warp;
   running->mask = mask;
+  of[static_cast<size_t>(running->thread)] = running;
+  waiting[static_cast<size_t>(running->thread / 32)] |= 1u << running->thread % 32;
+  release_warp(running->thread / 32, mask);
   to_scheduler();
 }
 
