@@ -1,6 +1,7 @@
 /** Images, image files, random numbers and sources of training patches. */
 export { checkWritable, writeFileAtomic } from './atomic-write.js';
 export {
+  type BatchSource,
   type DeadLeavesSourceOptions,
   deadLeavesSource,
   folderSource,

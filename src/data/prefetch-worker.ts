@@ -1,17 +1,18 @@
 /** The worker behind `prefetchFolder`: decodes images into shared memory and cuts batches from them. */
 import { parentPort } from 'node:worker_threads';
-import { cutBatch, readForPatches } from './dataset.js';
+import { cutBatch, readForPatches, shuffledOrder } from './dataset.js';
 import { FileError } from './file-error.js';
 import type { Image } from './image.js';
 
 export type Request =
   | { id: number; kind: 'decode'; path: string; channels: 1 | 3; patchSize: number }
-  | { id: number; kind: 'images'; images: Image[] }
+  | { id: number; kind: 'images'; images: Image[]; seed: number }
   | { id: number; kind: 'cut'; step: number; size: number; channels: 1 | 3; patchSize: number; seed: number; out: Float32Array };
 
 export type Reply = { id: number; image?: Image } | { id: number; message: string; path: string | null };
 
 let images: readonly Image[] = [];
+let order: (patch: number) => number = () => 0;
 
 async function answer(request: Request): Promise<Reply> {
   const { id } = request;
@@ -24,10 +25,11 @@ async function answer(request: Request): Promise<Reply> {
     }
     case 'images':
       images = request.images;
+      order = shuffledOrder(request.seed, images.length);
       return { id };
     case 'cut': {
       const { step, size, channels, patchSize, seed, out } = request;
-      cutBatch(step, size, channels, patchSize, seed, () => images, out);
+      cutBatch(step, size, channels, patchSize, seed, (_, patch) => images[order(patch)]!, out);
       return { id };
     }
   }

@@ -12,11 +12,12 @@ export interface PrefetchOptions extends PatchSourceOptions {
   workers?: number;
   /** Batches made before they are asked for; 4 by default. */
   ahead?: number;
+  /** Closes the source: what is awaited then, the reading of the folder included, is refused with the signal's reason. */
+  signal?: AbortSignal;
 }
 
 /** A batch in shared memory. */
 export interface PrefetchedBatch extends PatchBatch {
-  /** Gives the memory back for a later batch; `clean` must not be read afterwards. */
   release(): void;
 }
 
@@ -35,18 +36,24 @@ export interface PrefetchSource {
  * while a batch is awaited.
  *
  * @throws FileError for a missing or empty folder, an unreadable image, or an image smaller than the patch
- * @throws RangeError for options outside their range
+ * @throws RangeError for options outside their range; the signal's reason when it aborts
  */
 export async function prefetchFolder(folder: string, options: PrefetchOptions = {}): Promise<PrefetchSource> {
   const { channels, patchSize, seed } = withDefaults(options);
-  const { workers = 2, ahead = 4 } = options;
+  const { workers = 2, ahead = 4, signal } = options;
   requirePositive(workers, 'workers');
   requirePositive(ahead, 'ahead');
   const paths = await listImages(folder);
+  signal?.throwIfAborted();
   const crew = Array.from({ length: workers }, () => new Crewman());
-  const close = async (): Promise<void> => {
-    await Promise.all(crew.map((worker) => worker.close()));
+  let refusal: unknown = null;
+  const close = async (reason: unknown): Promise<void> => {
+    refusal ??= reason;
+    signal?.removeEventListener('abort', onAbort);
+    await Promise.all(crew.map((worker) => worker.close(refusal)));
   };
+  const onAbort = (): void => void close(signal?.reason);
+  signal?.addEventListener('abort', onAbort);
   const images: Image[] = [];
   try {
     const results = await Promise.allSettled(
@@ -57,9 +64,9 @@ export async function prefetchFolder(folder: string, options: PrefetchOptions = 
       if (result.status === 'rejected') throw result.reason;
       images.push(result.value!);
     }
-    await Promise.all(crew.map((worker) => worker.ask({ kind: 'images', images }, true)));
+    await Promise.all(crew.map((worker) => worker.ask({ kind: 'images', images, seed }, true)));
   } catch (error) {
-    await close();
+    await close(error);
     throw error;
   }
 
@@ -68,7 +75,6 @@ export async function prefetchFolder(folder: string, options: PrefetchOptions = 
     readonly worker: Crewman;
     readonly done: Promise<unknown>;
   }
-  let closed = false;
   let jobs = new Map<number, Job>();
   let jobSize = 0;
   let free: Float32Array[] = [];
@@ -88,7 +94,7 @@ export async function prefetchFolder(folder: string, options: PrefetchOptions = 
     patchSize,
     description: `${images.length} image${images.length === 1 ? '' : 's'} of ${folder}`,
     async batch(step, size) {
-      if (closed) throw new TypeError('Expected an open prefetch source but received a closed one');
+      if (refusal !== null) throw refusal;
       requirePositive(size, 'size');
       deriveSeed(seed, 0, step);
       if (size !== jobSize) {
@@ -113,19 +119,19 @@ export async function prefetchFolder(folder: string, options: PrefetchOptions = 
         },
       };
     },
-    close() {
-      closed = true;
-      return close();
-    },
+    close: () => close(closedError()),
   };
 }
 
 /** A worker thread with its open questions. */
 class Crewman {
-  readonly #worker = new Worker(new URL('./prefetch-worker.js', import.meta.url));
-  readonly #open = new Map<number, { resolve: (image: Image | undefined) => void; reject: (error: Error) => void }>();
+  // Without the flags of this process: --input-type and alike would stop the worker's own module from loading.
+  readonly #worker = new Worker(new URL('./prefetch-worker.js', import.meta.url), { execArgv: [] });
+  readonly #open = new Map<number, { resolve: (image: Image | undefined) => void; reject: (error: unknown) => void }>();
   #nextId = 0;
   #waiting = 0;
+  /** Why nothing is answered any more. */
+  #ended: unknown = null;
 
   constructor() {
     this.#worker.unref();
@@ -135,11 +141,12 @@ class Crewman {
       if ('message' in reply) question?.reject(reply.path === null ? new Error(reply.message) : new FileError(reply.path, reply.message));
       else question?.resolve(reply.image);
     });
-    this.#worker.on('error', (error) => this.#rejectAll(error as Error));
-    this.#worker.on('exit', () => this.#rejectAll(new TypeError('Expected an open prefetch source but received a closed one')));
+    this.#worker.on('error', (error) => this.#end(error));
+    this.#worker.on('exit', () => this.#end(closedError()));
   }
 
   ask(request: DistributiveOmit<Request, 'id'>, wait: boolean): Promise<Image | undefined> {
+    if (this.#ended !== null) return Promise.reject(this.#ended);
     const id = this.#nextId++;
     const answer = new Promise<Image | undefined>((resolve, reject) => this.#open.set(id, { resolve, reject }));
     this.#worker.postMessage({ id, ...request });
@@ -156,14 +163,21 @@ class Crewman {
     }
   }
 
-  async close(): Promise<void> {
+  /** Refuses what is awaited and ends the thread. */
+  async close(reason: unknown): Promise<void> {
+    this.#end(reason);
     await this.#worker.terminate();
   }
 
-  #rejectAll(error: Error): void {
-    for (const { reject } of this.#open.values()) reject(error);
+  #end(reason: unknown): void {
+    this.#ended ??= reason;
+    for (const { reject } of this.#open.values()) reject(this.#ended);
     this.#open.clear();
   }
+}
+
+function closedError(): TypeError {
+  return new TypeError('Expected an open prefetch source but received a closed one');
 }
 
 type DistributiveOmit<T, K extends PropertyKey> = T extends unknown ? Omit<T, K> : never;
