@@ -78,8 +78,10 @@ export async function prefetchFolder(folder: string, options: PrefetchOptions = 
   let jobs = new Map<number, Job>();
   let jobSize = 0;
   let free: Float32Array[] = [];
+  /** Batches that were handed out and not given back: now, and at most so far. */
+  let [inUse, mostInUse] = [0, 1];
   const recycle = (out: Float32Array): void => {
-    if (out.length === jobSize * channels * patchSize ** 2 && free.length <= ahead) free.push(out);
+    if (out.length === jobSize * channels * patchSize ** 2 && free.length < ahead + mostInUse) free.push(out);
   };
   const start = (step: number, size: number): Job => {
     const out = free.pop() ?? new Float32Array(new SharedArrayBuffer(4 * size * channels * patchSize ** 2));
@@ -109,13 +111,16 @@ export async function prefetchFolder(folder: string, options: PrefetchOptions = 
       }
       jobs = next;
       await wanted.worker.waitFor(wanted.done);
+      mostInUse = Math.max(mostInUse, ++inUse);
       let released = false;
       return {
         clean: wanted.out,
         shape: [size, channels, patchSize, patchSize],
         release() {
-          if (!released) recycle(wanted.out);
+          if (released) return;
           released = true;
+          inUse--;
+          recycle(wanted.out);
         },
       };
     },
