@@ -54,7 +54,7 @@ export function runCharts(runs: readonly ChartedRun[]): ChartBlock[] {
       .map((key): Series => {
         const layer = key.slice('lambda.'.length);
         return {
-          name: label === '' ? `${layer} layer` : `${label}: ${layer} layer`,
+          name: label === '' ? `${layer} layer` : `${layer} layer: ${label}`,
           points: history.map(({ step, metrics }) => [step, metrics[key] ?? null] as const),
         };
       }),
@@ -86,7 +86,7 @@ export function runCharts(runs: readonly ChartedRun[]): ChartBlock[] {
 /** A noisy curve and, for runs of some length, its mean over a fortieth of the run around each step. */
 function withRunningMean(label: string, points: readonly (readonly [number, number])[], both: boolean): Series[] {
   const reach = Math.floor(points.length / 80);
-  const series = { name: label === '' ? 'each' : label, points };
+  const series = { name: label === '' ? 'each step' : label, points };
   if (reach < 2) return [series];
   const sums = new Float64Array(points.length + 1);
   for (const [i, [, y]] of points.entries()) sums[i + 1] = sums[i]! + y;
@@ -94,7 +94,7 @@ function withRunningMean(label: string, points: readonly (readonly [number, numb
     const [from, to] = [Math.max(0, i - reach), Math.min(points.length, i + reach + 1)];
     return [x, (sums[to]! - sums[from]!) / (to - from)];
   });
-  return both ? [series, { name: `mean of ${2 * reach + 1}`, points: means }] : [{ name: series.name, points: means }];
+  return both ? [series, { name: `mean of ${2 * reach + 1} steps`, points: means }] : [{ name: series.name, points: means }];
 }
 
 /** Means over the last steps, which a single batch's noise does not blur. */

@@ -134,7 +134,7 @@ function metricsTable(a: Run, b: Run, names: readonly [string, string]): TableBl
   add(
     'loss, mean of the last 50 steps',
     ({ history }) => finalMeans(history).loss,
-    (v) => (v === undefined ? '–' : v.toExponential(3).replaceAll('-', '−')),
+    (v) => (v === undefined ? '–' : v.toExponential(2).replaceAll('-', '−')),
   );
   add(
     'PSNR of a batch, mean of the last 50 steps (dB)',
@@ -161,7 +161,7 @@ function metricsTable(a: Run, b: Run, names: readonly [string, string]): TableBl
       (v) => number(v, 4),
     );
   }
-  return { kind: 'table', caption: 'From the logs of both runs', columns: ['', ...names, 'difference'], rows };
+  return { kind: 'table', caption: 'From the logs of both runs', columns: ['', ...names, 'difference'], rows, wrap: true };
 }
 
 interface Labelled {
@@ -174,11 +174,17 @@ function scoreTables(runs: readonly Labelled[]): TableBlock[] {
   const tables = runs.flatMap(({ run, label }) => (run.outcome?.table ? [{ label, table: run.outcome.table }] : []));
   const [first, second] = tables;
   if (first === undefined) return [];
-  const rows = ({ label, table: { rows } }: (typeof tables)[number]) => rows.map(([name, ...cells]) => [`${label}: ${name}`, ...cells]);
   const together = second !== undefined && first.table.columns.join('\n') === second.table.columns.join('\n');
   if (!together) return tables.map((t) => table({ ...t.table, caption: `${t.label}: ${t.table.caption}` }));
   const captions = [...new Set(tables.map((t) => t.table.caption))];
-  return [table({ ...first.table, caption: captions.join(' '), rows: tables.flatMap(rows) })];
+  // A row that both have, such as that of the noisy images, is shown once.
+  const key = (row: readonly (string | number | null)[]): string => JSON.stringify(row);
+  const [ofFirst, ofSecond] = [first, second].map((t) => new Set(t.table.rows.map(key)));
+  const shared = first.table.rows.filter((row) => ofSecond!.has(key(row)));
+  const own = tables.flatMap(({ label, table: { rows } }) =>
+    rows.filter((row) => !(ofFirst!.has(key(row)) && ofSecond!.has(key(row)))).map(([name, ...cells]) => [`${label}: ${name}`, ...cells]),
+  );
+  return [table({ ...first.table, caption: captions.join(' '), rows: [...shared, ...own] })];
 }
 
 /** The pictures of the same name next to each other; those that are the same in both runs once. */

@@ -43,6 +43,9 @@ th:last-child, td:last-child { padding-right: 0; }
 thead th { color: var(--soft); font-weight: 600; font-size: .9rem; }
 tbody th { font-weight: 500; }
 table.wrap th, table.wrap td { white-space: normal; overflow-wrap: anywhere; vertical-align: top; }
+table.wrap th:not(:last-child), table.wrap td { padding-inline: .4rem; min-width: 4.7rem; }
+table.wrap th:first-child { overflow-wrap: break-word; min-width: 5.5rem; padding-left: 0; }
+table.wrap td:last-child { white-space: nowrap; min-width: 0; }
 tr.marked > * { background: var(--mark); font-weight: 600; }
 tbody tr:last-child > * { border-bottom: 0; }
 dl { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(100%, 17rem), 1fr)); gap: .1rem 2rem; margin: 0; }

@@ -65,7 +65,7 @@ describe('tautgrad report', { timeout: 120_000 }, () => {
     // Curves of both runs in every chart.
     const legends = html.split('<svg ').slice(1);
     expect(legends).toHaveLength(5);
-    for (const drawing of legends) for (const name of ['first', 'second']) expect(drawing).toMatch(new RegExp(`>${name}(: input layer)?<`));
+    for (const drawing of legends) for (const name of ['first', 'second']) expect(drawing).toMatch(new RegExp(`>(input layer: )?${name}<`));
     const marked = [...html.matchAll(/<tr class="marked"><th scope="row">([^<]*)<\/th><td>([^<]*)<\/td><td>([^<]*)<\/td><td>≠</g)];
     expect(marked.map(([, ...cells]) => cells)).toEqual([
       ['learning rate', '0.001', '0.01'],
