@@ -15,3 +15,4 @@ export { readRunLog, type StepRecord } from './run-log.js';
 export { decodeSafetensors, encodeSafetensors, readSafetensors, type SafetensorsFile, writeSafetensors } from './safetensors.js';
 export type { Dtype, StoredArray, StoredTensor, TensorMap } from './stored-tensor.js';
 export { BEST_FILE, CHECKPOINT_FILE, LOG_FILE, Trainer } from './trainer.js';
+export { loadWeights, saveWeights } from './weights.js';
