@@ -96,22 +96,37 @@ export interface DeadLeavesSourceOptions extends PatchSourceOptions {
 /** Patches from the built-in dead-leaves generator; each picture is made when it is first needed. */
 export function deadLeavesSource(options: DeadLeavesSourceOptions = {}): PatchSource {
   const { channels, patchSize, seed } = withDefaults(options);
-  const pictures = options.pictures ?? 256;
-  const side = Math.max(patchSize, options.pictureSize ?? 180);
-  if (!Number.isInteger(pictures) || pictures < 1) {
-    throw new RangeError(`Expected a positive integer for pictures but received ${pictures}`);
-  }
+  const { pictures, side, description } = deadLeavesPlan(options);
   const made: Image[] = [];
   const picture = (index: number): Image => {
-    made[index] ??= deadLeaves({ ...options.leaves, height: side, width: side, channels, seed: deriveSeed(seed, 1, index) });
+    made[index] ??= deadLeavesPicture(options.leaves ?? {}, { side, channels, seed, index });
     return made[index];
   };
   return {
     channels,
     patchSize,
-    description: `dead leaves (${pictures} pictures of ${side}x${side}, seed ${seed})`,
+    description,
     batch: (step, size) => cutBatch(step, size, channels, patchSize, seed, (random) => picture(random.int(pictures))),
   };
+}
+
+/** How many pictures of which side a dead-leaves source makes. */
+export function deadLeavesPlan(options: DeadLeavesSourceOptions): { pictures: number; side: number; description: string } {
+  const { patchSize, seed } = withDefaults(options);
+  const { pictures = 256, pictureSize = 180 } = options;
+  for (const [name, value] of Object.entries({ pictures, pictureSize })) {
+    if (!Number.isInteger(value) || value < 1) throw new RangeError(`Expected a positive integer for ${name} but received ${value}`);
+  }
+  const side = Math.max(patchSize, pictureSize);
+  return { pictures, side, description: `dead leaves (${pictures} pictures of ${side}x${side}, seed ${seed})` };
+}
+
+/** One of its pictures. */
+export function deadLeavesPicture(
+  leaves: NonNullable<DeadLeavesSourceOptions['leaves']>,
+  { side, channels, seed, index }: { side: number; channels: 1 | 3; seed: number; index: number },
+): Image {
+  return deadLeaves({ ...leaves, height: side, width: side, channels, seed: deriveSeed(seed, 1, index) });
 }
 
 /** Which of `count` images the n-th patch of a run shows: every epoch visits each of them once, in an order of its own. */

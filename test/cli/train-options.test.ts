@@ -124,7 +124,7 @@ describe('tautgrad train denoise', { timeout: 120_000 }, () => {
     );
     expect(await usage('--patience', '2')).toBe('Expected --validation FOLDER with --patience but received none');
     expect(await usage('--evaluate-every', '2')).toBe('Expected --validation FOLDER with --evaluate-every but received none');
-    expect(await usage('--workers', '2')).toBe('Expected --data FOLDER with --workers but received none');
+    expect(await usage('--workers', '0')).toContain('Expected a whole number greater than 0 but received "0".');
     expect(await usage('--schedule', 'linear')).toContain('Allowed choices are cosine, step, plateau, constant.');
     expect(await usage('--ema', '1')).toContain('Expected a number between 0 and 1 but received "1".');
     expect(await usage('--clip', '0')).toContain('Expected a number greater than 0 but received "0".');

@@ -3,12 +3,12 @@ import { symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { describe, expect, it } from 'vitest';
-import { deadLeaves, folderSource, makeImage, writeImage } from '../../src/data/index.js';
+import { deadLeaves, deadLeavesSource, folderSource, makeImage, writeImage } from '../../src/data/index.js';
 import { temporaryFolder } from '../support/folders.js';
 
 // Worker threads need compiled modules.
 const compiled = new URL('../../dist/data/prefetch.js', import.meta.url).href;
-const { prefetchFolder } = (await import(compiled)) as typeof import('../../src/data/prefetch.js');
+const { prefetchDeadLeaves, prefetchFolder } = (await import(compiled)) as typeof import('../../src/data/prefetch.js');
 
 async function folderOfImages(): Promise<string> {
   const folder = temporaryFolder();
@@ -105,7 +105,7 @@ describe('prefetchFolder', () => {
   it('works under flags that only fit the main program, and lets the process exit with work in flight', async () => {
     const folder = await folderOfImages();
     const script = `
-      const { prefetchFolder } = await import(${JSON.stringify(compiled)});
+      const { prefetchDeadLeaves, prefetchFolder } = await import(${JSON.stringify(compiled)});
       const loader = await prefetchFolder(${JSON.stringify(folder)}, { patchSize: 16, workers: 3, ahead: 8 });
       console.log((await loader.batch(0, 64)).shape.join());
       void loader.batch(100, 64).catch(() => {});
@@ -117,5 +117,37 @@ describe('prefetchFolder', () => {
       });
       expect([stdout.trim(), stderr]).toEqual(['64,1,16,16', '']);
     }
+  });
+});
+
+describe('prefetchDeadLeaves', () => {
+  it.each([1, 4])('gives the batches of deadLeavesSource with %i workers', async (workers) => {
+    const options = { channels: 3, patchSize: 12, pictures: 3, pictureSize: 24, seed: 8, leaves: { minRadius: 2 } } as const;
+    const source = deadLeavesSource(options);
+    const loader = await prefetchDeadLeaves({ ...options, workers, ahead: 5 });
+    expect(loader.description).toBe(source.description);
+    for (const step of [0, 1, 2, 3, 9, 4]) {
+      const batch = await loader.batch(step, 8);
+      expect(Float32Array.from(batch.clean)).toEqual(source.batch(step, 8).clean);
+      batch.release();
+    }
+    await loader.close();
+  });
+
+  it('refuses options outside their range, also those that only the painting sees', async () => {
+    await expect(prefetchDeadLeaves({ pictures: 0 })).rejects.toThrow('Expected a positive integer for pictures but received 0');
+    const loader = await prefetchDeadLeaves({ patchSize: 8, pictures: 2, pictureSize: 16, leaves: { textured: 2 }, workers: 3 });
+    // Every worker that needs the picture says so: none waits for one that nobody paints.
+    for (const step of [0, 1, 2]) await expect(loader.batch(step, 4)).rejects.toThrow('Expected 0 to 1 for textured but received 2');
+    await loader.close();
+  });
+
+  it('can be closed while pictures are painted and waited for', async () => {
+    const loader = await prefetchDeadLeaves({ patchSize: 64, pictures: 1, pictureSize: 1200, leaves: { minRadius: 1 }, workers: 3 });
+    const batch = loader.batch(0, 4);
+    const refused = expect(batch).rejects.toThrow('closed');
+    await new Promise((resolve) => setTimeout(resolve, 30));
+    await loader.close();
+    await refused;
   });
 });

@@ -2,14 +2,14 @@ import { mkdir } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import {
   addGaussianNoise,
+  type BatchSource,
   deadLeaves,
-  deadLeavesSource,
   deriveSeed,
   FileError,
   type Image,
   listImages,
   memorySource,
-  type PatchSource,
+  prefetchDeadLeaves,
   quantise,
   readImage,
   toChannels,
@@ -52,7 +52,7 @@ const heldOutCount = 8;
 /** What the run learns from and is measured on. */
 interface Material {
   channels: 1 | 3;
-  source: PatchSource;
+  source: BatchSource & { close?(): Promise<void> };
   /** Pictures that training never sees. */
   heldOut: { name: string; image: Image }[];
   /** Pictures of the training data, to choose the lambda of total variation alone. */
@@ -159,6 +159,7 @@ export async function quickstart(options: QuickstartOptions): Promise<void> {
         `Means over ${heldOut.length} held-out pictures. Network: ${modelPath}\nReport: ${reportPath}`,
     );
   } finally {
+    await source.close?.();
     model.dispose();
   }
 }
@@ -184,7 +185,7 @@ async function material({ data, image, seed }: QuickstartOptions): Promise<Mater
     const own = { name: 'dead leaves', image: deadLeaves({ height: 240, width: 320, channels, seed: deriveSeed(seed, 8) }) };
     return {
       channels,
-      source: deadLeavesSource({ channels, patchSize, seed }),
+      source: await prefetchDeadLeaves({ channels, patchSize, seed }),
       heldOut,
       tuning: Array.from({ length: heldOutCount }, (_, i) => picture(9, i)),
       shown: given ?? own,

@@ -13,11 +13,7 @@ export function withTrainingOptions(
   return (
     command
       .option('--data <folder>', 'folder of clean images (default: the built-in dead-leaves generator)')
-      .option(
-        '--workers <number>',
-        'threads that prepare the data of --data; the result does not depend on them (default: 2)',
-        positiveInteger,
-      )
+      .option('--workers <number>', 'threads that prepare the data; the result does not depend on them (default: 2)', positiveInteger)
       .option('--validation <folder>', 'folder of clean images to evaluate on; the best network is kept')
       .option('--evaluate-every <steps>', 'steps between evaluations (default: 500)', positiveInteger)
       .option('--patience <number>', 'stop after this many evaluations without a new best', positiveInteger)

@@ -2,7 +2,7 @@
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import type { z } from 'zod';
-import { type BatchSource, deadLeavesSource, type PatchBatch, prefetchFolder } from '../../data/index.js';
+import { type BatchSource, type PatchBatch, type PrefetchSource, prefetchDeadLeaves, prefetchFolder } from '../../data/index.js';
 import type { Module } from '../../nn/index.js';
 import { finalMeans, REPORT_FILE, type RunOutcome, readRun, runReport, writeOutcome, writeReport } from '../../report/index.js';
 import { outsideScopes, seed as seedGenerator, type Tensor, tensor } from '../../tensor/index.js';
@@ -16,7 +16,7 @@ import {
   type TrainingResult,
   writeCheckpoint,
 } from '../../train/index.js';
-import { exitCode, UsageError } from '../failure.js';
+import { exitCode } from '../failure.js';
 import { reportFooter } from '../footer.js';
 import { interruptible } from '../interrupt.js';
 import { formatNumber, Output } from '../output.js';
@@ -75,7 +75,6 @@ export async function runTrainingCommand<S extends Settings, M extends Module>(
   const given = rest as unknown as Given<S>;
   const output = new Output(options);
   const settings = resume ? await settingsToResume(folder, command.name, command.schema, given) : command.settings(given);
-  if (workers !== undefined && settings.data === null) throw new UsageError('Expected --data FOLDER with --workers but received none');
   if (!resume) await prepareFolder(folder);
   const images = settings.validation === null ? [] : await readValidation(settings.validation, settings.channels);
   const source = await openSource(settings, workers);
@@ -156,13 +155,9 @@ export async function writeRunReport(folder: string, outcome: Omit<RunOutcome, '
   return path;
 }
 
-async function openSource(
-  { data, channels, patch, seed }: Settings,
-  workers: number | undefined,
-): Promise<BatchSource & { close(): Promise<void> }> {
-  const options = { channels, patchSize: patch, seed };
-  if (data !== null) return prefetchFolder(data, { ...options, ...(workers !== undefined && { workers }) });
-  return { ...deadLeavesSource(options), close: async () => {} };
+function openSource({ data, channels, patch, seed }: Settings, workers: number | undefined): Promise<PrefetchSource> {
+  const options = { channels, patchSize: patch, seed, ...(workers !== undefined && { workers }) };
+  return data === null ? prefetchDeadLeaves(options) : prefetchFolder(data, options);
 }
 
 interface Finished<S extends Settings, M extends Module> {
