@@ -129,6 +129,7 @@ export async function runTrainingCommand<S extends Settings, M extends Module>(
         return;
       }
       await finish(command, { folder, settings, images, source, result, trainer, model, output });
+      trainer.dispose();
     } finally {
       model.dispose();
     }
