@@ -60,7 +60,7 @@ public:
         best_at = k;
       } else if (k - best_at > 50 + best_at / 4)
         break; // rounding holds the gap where it is
-      next_check = k + 2 + k / 8;
+      next_check = k + sweeps_to_skip(k, relative, polishing_ && next_polish > tolerance_ ? next_polish : tolerance_);
       polished = false;
     }
     if (!certified && k > 0) found = certify();
@@ -106,9 +106,19 @@ private:
     return true;
   }
 
+  // Until the next look at the gap: a share of the sweeps that the decay so far foretells.
+  int64_t sweeps_to_skip(int64_t k, double relative, double goal) {
+    const int64_t least = 2 + k / 8;
+    const double decay = __builtin_log(last_gap_ / relative) / double(k - last_check_), wanted = __builtin_log(relative / goal);
+    last_gap_ = relative;
+    last_check_ = k;
+    const double foretold = 0.5 * wanted / decay;
+    return foretold > double(least) && foretold < double(k) ? int64_t(foretold) : least;
+  }
+
   // From this relative gap on the means are tried: with the partition right, their gap is about the square of the iterate's.
   double first_polish() const {
-    const double linear = 30 * tolerance_, square = 0.3 * __builtin_sqrt(tolerance_);
+    const double linear = 60 * tolerance_, square = 0.3 * __builtin_sqrt(tolerance_);
     return linear > square || tolerance_ > 1e-7 ? linear : square;
   }
 
@@ -217,7 +227,8 @@ private:
   const bool polishing_;
   const int32_t *const cancel_;
   DualImage<T> image_{};
-  double momentum_ = 1;
+  double momentum_ = 1, last_gap_ = __builtin_inf();
+  int64_t last_check_ = 0;
   T beta_ = 0;
   void *memory_ = nullptr;
   T *y_ = nullptr, *q_ = nullptr, *row_in_ = nullptr, *row_out_ = nullptr, *col_in_ = nullptr, *u_rows_ = nullptr, *u_cols_ = nullptr,
