@@ -135,7 +135,7 @@ private:
     last_gap_ = relative;
     last_check_ = k;
     const double foretold = 0.5 * wanted / decay;
-    return foretold > double(least) && foretold < double(k) ? int64_t(foretold) : least;
+    return foretold > double(2 * least) ? 2 * least : foretold > double(least) ? int64_t(foretold) : least; // NaN: least
   }
 
   // From this relative gap on the means are tried: with the partition right, their gap is about the square of the iterate's.
