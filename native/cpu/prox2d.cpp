@@ -79,18 +79,25 @@ template <class T> Outcome solve_exactly(const tg_tv2d &p, double start, const I
                            a.wy ? wy : nullptr, init, y, nullptr, grid.label, a.report);
   if (o == SOLVED) {
     const DualImage<float> &rough = solver.image();
-    const DualImage<T> exact{p.height, p.width, a.x, a.lambda_rows, a.lambda_cols, T(tv_weight_cap(n, a.x)), a.wx, a.wy, nullptr, nullptr};
+    const DualImage<T> wanted{p.height, p.width, a.x, a.lambda_rows, a.lambda_cols, T(tv_weight_cap(n, a.x)), a.wx, a.wy, nullptr, nullptr};
     // Saturated stays saturated, whatever the rounding of lambda and of the weights.
-    const auto edge = [&](double u, double rough_w, double w) {
-      const double v = u * scale;
-      return FlowEdge{u >= rough_w || v >= w ? w : u <= -rough_w || v <= -w ? -w : v, w};
+    const auto edge = [scale](double u, double rough_w, double w) {
+      const double v = clamp(u * scale, -w, w), low = u <= -rough_w ? -w : v;
+      return FlowEdge{u >= rough_w ? w : low, w};
     };
     parallel_for(p.height, [&](int64_t r) {
-      for (int64_t j = 0; j < p.width; ++j) {
-        const int64_t i = r * p.width + j;
-        if (j + 1 < p.width) grid.edge[0][i] = edge(double(rough.u_rows[i]), rough.row_weight(r, j), exact.row_weight(r, j));
-        if (r + 1 < p.height) grid.edge[1][i] = edge(double(rough.u_cols[i]), rough.col_weight(r, j), exact.col_weight(r, j));
+      const int64_t at = r * p.width, inside = p.width - 1, below = r + 1 < p.height ? p.width : 0;
+      const float *u_rows = rough.u_rows + at, *u_cols = rough.u_cols + at;
+      FlowEdge *rows = grid.edge[0] + at, *cols = grid.edge[1] + at;
+      if (!a.wx && !a.wy) { // the same weights everywhere
+        const double rough_row = rough.row_weight(0, 0), row = wanted.row_weight(0, 0), rough_col = rough.col_weight(0, 0),
+                     col = wanted.col_weight(0, 0);
+        for (int64_t j = 0; j < inside; ++j) rows[j] = edge(double(u_rows[j]), rough_row, row);
+        for (int64_t j = 0; j < below; ++j) cols[j] = edge(double(u_cols[j]), rough_col, col);
+        return;
       }
+      for (int64_t j = 0; j < inside; ++j) rows[j] = edge(double(u_rows[j]), rough.row_weight(r, j), wanted.row_weight(r, j));
+      for (int64_t j = 0; j < below; ++j) cols[j] = edge(double(u_cols[j]), rough.col_weight(r, j), wanted.col_weight(r, j));
     });
   }
   solver.release();
