@@ -6,7 +6,8 @@
     "common_sources": [
       "native/cpu/backend.cpp",
       "native/cpu/thread_pool.cpp",
-      "native/cpu/memory.cpp"
+      "native/cpu/memory.cpp",
+      "native/cpu/tv_exact.cpp"
     ],
     "isa_sources": [
       "native/cpu/isa_table.cpp",

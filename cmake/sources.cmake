@@ -2,7 +2,8 @@
 set(TG_COMMON_SOURCES
   native/cpu/backend.cpp
   native/cpu/thread_pool.cpp
-  native/cpu/memory.cpp)
+  native/cpu/memory.cpp
+  native/cpu/tv_exact.cpp)
 # Compiled once per instruction set (native/cpu/isa.h).
 set(TG_ISA_SOURCES
   native/cpu/isa_table.cpp

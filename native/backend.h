@@ -77,7 +77,8 @@ typedef struct tg_lines {
 
 typedef enum tg_tv2d_method {
   TG_TV2D_ACCELERATED = 0, /* accelerated Dykstra with adaptive restart, stops at the tolerance */
-  TG_TV2D_DYKSTRA = 1      /* plain Dykstra, exactly max_iterations sweeps (Yeh et al. 2022, algorithm 1) */
+  TG_TV2D_DYKSTRA = 1,     /* plain Dykstra, exactly max_iterations sweeps (Yeh et al. 2022, algorithm 1) */
+  TG_TV2D_EXACT = 2        /* the accelerated method to the tolerance (0: chosen), then the exact solution by flows */
 } tg_tv2d_method;
 
 typedef struct tg_tv2d {
@@ -180,10 +181,11 @@ typedef struct tg_backend {
    * lambda_rows, lambda_cols: [batch]; wx: NULL or [batch, height, width-1]; wy: NULL or [batch, height-1, width].
    * lambda_rows weighs the differences inside a row. tolerance: relative gap; report: float64 [batch, TG_TV_REPORT].
    * labels: NULL or int32 [batch, height, width]: connected components of the solution (label = smallest pixel index of the component
-   * inside its image). cancel: NULL or an int32 in host memory that another thread sets to nonzero; the kernel then fails with
-   * "cancelled". */
+   * inside its image). dual: NULL or [batch, 2, height, width]: the feasible dual of the certificate, that of the edge from a pixel to its
+   * right neighbour, then to the one below; 0 where there is none. init: NULL or such a dual to start from. cancel: NULL or an int32 in host memory that another
+   * thread sets to nonzero; the kernel then fails with "cancelled". */
   int (*prox2d)(int64_t dtype, const tg_tv2d *p, double tolerance, const void *x, const void *lambda_rows, const void *lambda_cols,
-                const void *wx, const void *wy, void *y, void *labels, void *report, const int32_t *cancel);
+                const void *wx, const void *wy, const void *init, void *y, void *dual, void *labels, void *report, const int32_t *cancel);
   /* out = mean of v over each label's pixels: the Jacobian of prox2d in x, self-adjoint. labels: int32 [batch, pixels] as above. */
   int (*component_average)(int64_t dtype, int64_t batch, int64_t pixels, const void *labels, const void *v, void *out);
   /* isotropic (Rudin-Osher-Fatemi) 2D, forward differences, Neumann boundary; certified gap as in prox2d. lambda: [batch]. */

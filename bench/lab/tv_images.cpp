@@ -79,7 +79,7 @@ void ours(int batch, int h, int w, const std::vector<double> &x, double lambda, 
   std::vector<double> times;
   for (int k = 0; k < 3 && (k == 0 || times[0] < 3); ++k) {
     const double t = seconds();
-    b->prox2d(sizeof(T) == 4 ? TG_F32 : TG_F64, &p, tolerance, in.data(), l.data(), l.data(), nullptr, nullptr, y.data(), nullptr,
+    b->prox2d(sizeof(T) == 4 ? TG_F32 : TG_F64, &p, tolerance, in.data(), l.data(), l.data(), nullptr, nullptr, nullptr, y.data(), nullptr, nullptr,
               report.data(), nullptr);
     times.push_back(seconds() - t);
   }

@@ -1,217 +1,146 @@
-// Anisotropic 2D total variation by Dykstra's method on the CPU, certified by its duality gap; averages over components.
+// Anisotropic 2D total variation on the CPU: to a certified gap, a number of sweeps, or exactly; averages over components.
 #include "isa.h"
 #include "memory.h"
 #include "parallel.h"
 
-#include "line_duals.h"
-#include "line_prox.h"
-#include "tv2d_gap.h"
+#include "dispatch.hpp"
+#include "dykstra2d.h"
+#include "tv_exact.h"
 
 namespace tautgrad::cpu::TG_ISA {
 namespace {
 
-enum Outcome { SOLVED, OUT_OF_MEMORY, CANCELLED };
-
-// One image. Dual block-coordinate descent: p, the residual of the row proxes, and q, that of the column proxes, with y = x - p - q:
-//   p  = (x - q') - proxRows(x - q'),   q+ = (x - p) - proxCols(x - p),   y = x - p - q+.
-// The plain method has q' = q+ of the sweep before. The accelerated one adds Nesterov's momentum to q with an adaptive restart
-// (Chambolle & Pock 2015; Chambolle, Tan & Vaiter 2017; gradient restart of O'Donoghue & Candes 2015).
-// Everything pointwise rides on the sweeps' tiles while they are in the cache.
-template <class T> class DykstraSolver {
-public:
-  DykstraSolver(const tg_tv2d &p, double tolerance, const int32_t *cancel)
-      : p_(p), rows_{p.height, p.width, 1}, cols_{1, p.height, p.width}, n_(p.height * p.width), col_tiles_(LinePlan<T>(cols_).tiles),
-        tolerance_(tolerance), cancel_(cancel) {}
-  void release() { pool_release(memory_); }
-
-  Outcome solve(const T *x, T lambda_rows, T lambda_cols, const T *wx, const T *wy, T *y, int32_t *labels, double *report) {
-    if (!allocate()) return OUT_OF_MEMORY;
-    image_ = {p_.height, p_.width, x, lambda_rows, lambda_cols, T(tv_weight_cap(n_, x)), wx, wy, u_rows_, u_cols_};
-    y_ = y;
-    if (labels) forest_ = labels;
-    for (int64_t i = 0; i < n_; ++i) {
-      q_[i] = 0;
-      col_in_[i] = y[i] = x[i];
-    }
-    const bool accelerated = p_.method == TG_TV2D_ACCELERATED;
-    Tv2dGap found{0, 0};
-    bool polished = false, certified = false;
-    int64_t k = 0, next_check = 1, best_at = 0;
-    double best = __builtin_inf(), next_polish = first_polish();
-    while (k < p_.max_iterations) {
-      if (cancelled()) return CANCELLED;
-      if (!sweep_rows(lambda_rows)) return OUT_OF_MEMORY;
-      if (cancelled()) return CANCELLED;
-      if (!sweep_cols(lambda_cols, accelerated)) return OUT_OF_MEMORY;
-      ++k;
-      certified = false;
-      if (!accelerated || (k < next_check && k < p_.max_iterations)) continue;
-      found = certify();
-      certified = true;
-      const double gap = found.gap, relative = relative_gap(gap, found.objective); // of the iterate; found may become the means'
-      if (!(relative > tolerance_)) break;                                         // negated, so that NaN data stops at once
-      // The partition is usually right long before the values are: the means over it may pass already.
-      if (relative <= next_polish) {
-        polished = polish(&found);
-        if (!(relative_gap(found.gap, found.objective) > tolerance_)) break;
-        next_polish = relative / 4;
-      }
-      if (gap < 0.9 * best) {
-        best = gap;
-        best_at = k;
-      } else if (k - best_at > 50 + best_at / 4)
-        break; // rounding holds the gap where it is
-      next_check = k + 2 + k / 8;
-      polished = false;
-    }
-    if (!certified && k > 0) found = certify();
-    if (k == 0) found = start_gap();
-    if (accelerated && !polished && found.gap > 0 && k > 0)
-      polished = polish(&found);
-    else if (labels && !polished)
-      image_.components(y_, labels);
-    if (polished)
-      for (int64_t i = 0; i < n_; ++i) y_[i] = z_[i];
-    report[0] = found.gap;
-    report[1] = relative_gap(found.gap, found.objective);
-    report[2] = double(k);
-    report[3] = found.objective;
-    return SOLVED;
-  }
-
-private:
-  bool allocate() {
-    const int64_t doubles = n_ + 2 * p_.height + col_tiles_, bytes = doubles * 8 + n_ * (7 * int64_t(sizeof(T)) + 2 * 4);
-    memory_ = pool_alloc(bytes);
-    if (!memory_) return false;
-    sums_ = static_cast<double *>(memory_);
-    row_parts_ = sums_ + n_;
-    products_ = row_parts_ + 2 * p_.height;
-    q_ = reinterpret_cast<T *>(products_ + col_tiles_);
-    row_in_ = q_ + n_;
-    row_out_ = row_in_ + n_;
-    col_in_ = row_out_ + n_;
-    u_rows_ = col_in_ + n_;
-    u_cols_ = u_rows_ + n_;
-    z_ = u_cols_ + n_;
-    forest_ = reinterpret_cast<int32_t *>(z_ + n_);
-    counts_ = forest_ + n_; // the forest may lie in the caller's labels instead
-    return true;
-  }
-
-  // From this relative gap on the means are tried: with the partition right, their gap is about the square of the iterate's.
-  double first_polish() const {
-    const double linear = 30 * tolerance_, square = 0.3 * __builtin_sqrt(tolerance_);
-    return linear > square || tolerance_ > 1e-7 ? linear : square;
-  }
-
-  bool cancelled() const { return cancel_ && __atomic_load_n(cancel_, __ATOMIC_RELAXED); }
-
-  // q' from q+ = col_in - y, then p.
-  bool sweep_rows(T lambda) {
-    const T *x = image_.x, beta = beta_;
-    return prox_lines(
-        rows_, row_in_, &lambda, 0, image_.wx, row_out_,
-        [&](int64_t, int64_t first, int64_t count) {
-          for (int64_t i = first * p_.width; i < (first + count) * p_.width; ++i) {
-            const T plus = col_in_[i] - y_[i];
-            row_in_[i] = x[i] - (plus + beta * (plus - q_[i]));
-            q_[i] = plus;
-          }
-        },
-        [&](int64_t, int64_t first, int64_t count) {
-          for (int64_t i = first * p_.width; i < (first + count) * p_.width; ++i) col_in_[i] = x[i] - (row_in_[i] - row_out_[i]);
-        });
-  }
-
-  bool sweep_cols(T lambda, bool accelerated) {
-    const bool done = prox_lines(
-        cols_, col_in_, &lambda, 0, image_.wy, y_, [](int64_t, int64_t, int64_t) {},
-        [&](int64_t tile, int64_t first, int64_t count) {
-          if (accelerated) products_[tile] = restart_product(first, count);
-        });
-    if (!accelerated) return done;
-    double product = 0;
-    for (int64_t t = 0; t < col_tiles_; ++t) product += products_[t];
-    const double next = 0.5 * (1 + __builtin_sqrt(1 + 4 * momentum_ * momentum_));
-    beta_ = product > 0 ? T(0) : T((momentum_ - 1) / next);
-    momentum_ = product > 0 ? 1 : next;
-    return done;
-  }
-
-  // <q' - q+, q+ - q> over the columns first .. first + count: positive where momentum points uphill.
-  double restart_product(int64_t first, int64_t count) const {
-    using L = Lanes<T>;
-    const T *x = image_.x;
-    double sum = 0;
-    for (int64_t r = 0; r < p_.height; ++r) {
-      const int64_t at = r * p_.width + first;
-      typename L::V lanes = L::splat(0);
-      int64_t j = 0;
-      for (; j + L::width <= count; j += L::width) {
-        const int64_t i = at + j;
-        const typename L::V plus = L::load(col_in_ + i) - L::load(y_ + i);
-        lanes += (L::load(x + i) - L::load(row_in_ + i) - plus) * (plus - L::load(q_ + i));
-      }
-      for (int k = 0; k < L::width; ++k) sum += double(lanes[k]);
-      for (; j < count; ++j) {
-        const T plus = col_in_[at + j] - y_[at + j];
-        sum += double((x[at + j] - row_in_[at + j] - plus) * (plus - q_[at + j]));
-      }
-    }
-    return sum;
-  }
-
-  Tv2dGap certify() {
-    line_duals(rows_, row_in_, row_out_, image_.lambda_rows, image_.cap, image_.wx, u_rows_);
-    line_duals(cols_, col_in_, y_, image_.lambda_cols, image_.cap, image_.wy, u_cols_);
-    return image_.gap(y_, z_, row_parts_);
-  }
-
-  // Of y = x with no dual at all.
-  Tv2dGap start_gap() {
-    for (int64_t i = 0; i < n_; ++i) u_rows_[i] = u_cols_[i] = 0;
-    return image_.gap(y_, z_, row_parts_);
-  }
-
-  // With the true partition, the mean of z = x - D^T u over each component is the solution to rounding, whatever u is inside the
-  // components. Leaves the means in z; returns whether their certificate is better, and updates `found` then. Follows certify().
-  bool polish(Tv2dGap *found) {
-    image_.components(y_, forest_);
-    average_components(n_, forest_, z_, z_, sums_, counts_);
-    const Tv2dGap means = image_.gap(z_, static_cast<T *>(nullptr), row_parts_);
-    if (!(means.gap < found->gap)) return false;
-    *found = means;
-    return true;
-  }
-
-  const tg_tv2d p_;
-  const tg_lines rows_, cols_;
-  const int64_t n_, col_tiles_;
-  const double tolerance_;
-  const int32_t *const cancel_;
-  DualImage<T> image_{};
-  double momentum_ = 1;
-  T beta_ = 0;
-  void *memory_ = nullptr;
-  T *y_ = nullptr, *q_ = nullptr, *row_in_ = nullptr, *row_out_ = nullptr, *col_in_ = nullptr, *u_rows_ = nullptr, *u_cols_ = nullptr,
-    *z_ = nullptr;
-  double *sums_ = nullptr, *row_parts_ = nullptr, *products_ = nullptr;
-  int32_t *forest_ = nullptr, *counts_ = nullptr;
+// The arguments of one image.
+template <class T> struct Image2d {
+  const T *x;
+  T lambda_rows, lambda_cols;
+  const T *wx, *wy, *init;
+  T *y, *dual;
+  int32_t *labels;
+  double *report;
 };
 
+template <class T> Outcome iterate(const tg_tv2d &p, double tolerance, const Image2d<T> &a, const int32_t *cancel) {
+  DykstraSolver<T> solver(p, tolerance, true, cancel);
+  const Outcome o = solver.solve(a.x, a.lambda_rows, a.lambda_cols, a.wx, a.wy, a.init, a.y, a.dual, a.labels, a.report);
+  solver.release();
+  return o;
+}
+
+// The scale of the data: the largest distance from its mean, which *centre receives. Not finite for data that is not.
+template <class T> double spread(int64_t n, const T *x, double *centre) {
+  double sum = 0, largest = 0;
+  for (int64_t i = 0; i < n; ++i) sum += double(x[i]) - double(x[0]);
+  *centre = double(x[0]) + sum / double(n);
+  for (int64_t i = 0; i < n; ++i) {
+    const double distance = absolute(double(x[i]) - *centre);
+    largest = distance <= largest ? largest : distance; // NaN stays
+    if (!(largest < __builtin_inf())) break;
+  }
+  return largest;
+}
+
+// The relative gap at which the finish takes over; from 1e-4 to 2e-5 the whole costs the same (bench/lab/tv.md).
+constexpr double START_GAP = 5e-5;
+// Below this tolerance the exact solution costs less than further iterations.
+constexpr double EXACT_BELOW = 5e-7;
+
+// Iterations in float32, on data brought to [-1, 1], to a gap (`start`) from which the finish in float64 is cheap.
+template <class T> Outcome solve_exactly(const tg_tv2d &p, double start, const Image2d<T> &a, const int32_t *cancel) {
+  const int64_t n = p.height * p.width, edges_x = p.height * (p.width - 1), edges_y = (p.height - 1) * p.width;
+  double centre;
+  const double scale = spread(n, a.x, &centre);
+  // Data that is constant or not finite, or whose squares are not: nothing to finish.
+  if (!(scale > 1e-150 && scale < 1e150)) return iterate(p, 1e-12, a, cancel);
+  const int64_t strides[2] = {1, p.width};
+  ExactGrid<2> grid;
+  if (!grid.allocate(n, strides)) return OUT_OF_MEMORY;
+
+  float *memory = static_cast<float *>(pool_alloc((2 * n + edges_x + edges_y + (a.init ? 2 * n : 0)) * int64_t(sizeof(float))));
+  if (!memory) {
+    grid.release();
+    return OUT_OF_MEMORY;
+  }
+  float *x = memory, *y = x + n, *wx = y + n, *wy = wx + edges_x, *init = a.init ? wy + edges_y : nullptr;
+  for_chunks(n, [&](int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end; ++i) {
+      grid.x[i] = double(a.x[i]);
+      x[i] = float((grid.x[i] - centre) * (1 / scale));
+    }
+  });
+  if (a.wx)
+    for (int64_t i = 0; i < edges_x; ++i) wx[i] = float(a.wx[i]);
+  if (a.wy)
+    for (int64_t i = 0; i < edges_y; ++i) wy[i] = float(a.wy[i]);
+  if (init)
+    for (int64_t i = 0; i < 2 * n; ++i) init[i] = float(double(a.init[i]) / scale);
+  DykstraSolver<float> solver(p, start, false, cancel);
+  Outcome o = solver.solve(x, float(double(a.lambda_rows) / scale), float(double(a.lambda_cols) / scale), a.wx ? wx : nullptr,
+                           a.wy ? wy : nullptr, init, y, nullptr, grid.label, a.report);
+  if (o == SOLVED) {
+    const DualImage<float> &rough = solver.image();
+    const DualImage<T> wanted{p.height, p.width, a.x, a.lambda_rows, a.lambda_cols, T(tv_weight_cap(n, a.x)), a.wx, a.wy, nullptr, nullptr};
+    // Saturated stays saturated, whatever the rounding of lambda and of the weights.
+    const auto edge = [scale](double u, double rough_w, double w) {
+      const double v = clamp(u * scale, -w, w), low = u <= -rough_w ? -w : v;
+      return FlowEdge{u >= rough_w ? w : low, w};
+    };
+    parallel_for(p.height, [&](int64_t r) {
+      const int64_t at = r * p.width, inside = p.width - 1, below = r + 1 < p.height ? p.width : 0;
+      const float *u_rows = rough.u_rows + at, *u_cols = rough.u_cols + at;
+      FlowEdge *rows = grid.edge[0] + at, *cols = grid.edge[1] + at;
+      if (!a.wx && !a.wy) { // the same weights everywhere
+        const double rough_row = rough.row_weight(0, 0), row = wanted.row_weight(0, 0), rough_col = rough.col_weight(0, 0),
+                     col = wanted.col_weight(0, 0);
+        for (int64_t j = 0; j < inside; ++j) rows[j] = edge(double(u_rows[j]), rough_row, row);
+        for (int64_t j = 0; j < below; ++j) cols[j] = edge(double(u_cols[j]), rough_col, col);
+        return;
+      }
+      for (int64_t j = 0; j < inside; ++j) rows[j] = edge(double(u_rows[j]), rough.row_weight(r, j), wanted.row_weight(r, j));
+      for (int64_t j = 0; j < below; ++j) cols[j] = edge(double(u_cols[j]), rough.col_weight(r, j), wanted.col_weight(r, j));
+    });
+  }
+  solver.release();
+  pool_release(memory);
+  if (o == SOLVED && !grid.finish(cancel)) o = CANCELLED;
+  if (o == SOLVED) {
+    for_chunks(n, [&](int64_t begin, int64_t end) {
+      for (int64_t i = begin; i < end; ++i) {
+        a.y[i] = T(grid.value[grid.label[i]]);
+        if (a.labels) a.labels[i] = grid.label[i];
+        if (a.dual) {
+          a.dual[i] = T(grid.edge[0][i].u);
+          a.dual[n + i] = T(grid.edge[1][i].u);
+        }
+      }
+    });
+    grid.certify(a.report, a.report + 3);
+    a.report[1] = relative_gap(a.report[0], a.report[3]);
+  }
+  grid.release();
+  return o;
+}
+
 template <class T>
-int prox2d_typed(const tg_tv2d &p, double tolerance, const T *x, const T *lambda_rows, const T *lambda_cols, const T *wx, const T *wy, T *y,
-                 int32_t *labels, double *report, const int32_t *cancel) {
+int prox2d_typed(const tg_tv2d &p, double tolerance, const T *x, const T *lambda_rows, const T *lambda_cols, const T *wx, const T *wy,
+                 const T *init, T *y, T *dual, int32_t *labels, double *report, const int32_t *cancel) {
   const int64_t n = p.height * p.width;
   if (n == 0) return TG_OK;
   int outcome = SOLVED;
   parallel_for(p.batch, [&](int64_t b) {
-    DykstraSolver<T> solver(p, tolerance, cancel);
-    const Outcome o = solver.solve(x + b * n, lambda_rows[b], lambda_cols[b], wx ? wx + b * p.height * (p.width - 1) : nullptr,
-                                   wy ? wy + b * (p.height - 1) * p.width : nullptr, y + b * n, labels ? labels + b * n : nullptr,
-                                   report + b * TG_TV_REPORT);
-    solver.release();
+    const Image2d<T> image{x + b * n,
+                           lambda_rows[b],
+                           lambda_cols[b],
+                           wx ? wx + b * p.height * (p.width - 1) : nullptr,
+                           wy ? wy + b * (p.height - 1) * p.width : nullptr,
+                           init ? init + 2 * b * n : nullptr,
+                           y + b * n,
+                           dual ? dual + 2 * b * n : nullptr,
+                           labels ? labels + b * n : nullptr,
+                           report + b * TG_TV_REPORT};
+    const bool exact = p.method == TG_TV2D_EXACT || (p.method == TG_TV2D_ACCELERATED && tolerance < EXACT_BELOW);
+    const double start = p.method == TG_TV2D_EXACT && tolerance > 0 ? tolerance : START_GAP;
+    const Outcome o = exact ? solve_exactly(p, start, image, cancel) : iterate(p, tolerance, image, cancel);
     if (o != SOLVED) __atomic_store_n(&outcome, int(o), __ATOMIC_RELAXED);
   });
   if (outcome == CANCELLED) return fail("cancelled");
@@ -221,14 +150,14 @@ int prox2d_typed(const tg_tv2d &p, double tolerance, const T *x, const T *lambda
 }
 
 int prox2d(int64_t dtype, const tg_tv2d *p, double tolerance, const void *x, const void *lambda_rows, const void *lambda_cols,
-           const void *wx, const void *wy, void *y, void *labels, void *report, const int32_t *cancel) {
-  if (dtype == TG_F32)
-    return prox2d_typed(*p, tolerance, static_cast<const float *>(x), static_cast<const float *>(lambda_rows),
-                        static_cast<const float *>(lambda_cols), static_cast<const float *>(wx), static_cast<const float *>(wy),
-                        static_cast<float *>(y), static_cast<int32_t *>(labels), static_cast<double *>(report), cancel);
-  return prox2d_typed(*p, tolerance, static_cast<const double *>(x), static_cast<const double *>(lambda_rows),
-                      static_cast<const double *>(lambda_cols), static_cast<const double *>(wx), static_cast<const double *>(wy),
-                      static_cast<double *>(y), static_cast<int32_t *>(labels), static_cast<double *>(report), cancel);
+           const void *wx, const void *wy, const void *init, void *y, void *dual, void *labels, void *report, const int32_t *cancel) {
+  return with_real(dtype, "prox2d", [&](auto tag) {
+    using T = typename decltype(tag)::type;
+    const auto in = [](const void *a) { return static_cast<const T *>(a); };
+    return prox2d_typed(*p, tolerance, in(x), in(lambda_rows), in(lambda_cols), in(wx), in(wy), in(init), static_cast<T *>(y),
+                        static_cast<T *>(dual), static_cast<int32_t *>(labels), static_cast<double *>(report),
+                        cancel);
+  });
 }
 
 template <class T> int component_average_typed(int64_t batch, int64_t pixels, const int32_t *labels, const T *v, T *out) {

@@ -58,6 +58,7 @@ export enum ReduceOp {
 export enum Tv2dMethod {
   accelerated = 0,
   dykstra = 1,
+  exact = 2,
 }
 
 /** Lines of a dense tensor seen as [outer, n, inner]. */
@@ -265,7 +266,9 @@ type Prox2dArguments = [
   lambdaCols: Address,
   wx: Address,
   wy: Address,
+  init: Address,
   y: Address,
+  dual: Address,
   labels: Address,
   report: Address,
   cancel: Address,

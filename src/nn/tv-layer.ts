@@ -79,14 +79,15 @@ export class TVLayer1d extends TVLayer {
 
 /** A 2D anisotropic TV layer on every channel. */
 export class TVLayer2d extends TVLayer {
-  readonly #solver: Pick<Prox2dOptions, 'tolerance' | 'iterations' | 'gradient'>;
+  readonly #solver: Pick<Prox2dOptions, 'tolerance' | 'exact' | 'iterations' | 'gradient'>;
 
-  /** `tolerance` (default 1e-6, implicit gradient) or `iterations` (the paper's Dykstra sweeps, unrolled gradient). */
-  constructor(options: TVLayerOptions & Pick<Prox2dOptions, 'tolerance' | 'iterations' | 'gradient'>) {
+  /** `tolerance` (default 1e-6) or `exact`, with the implicit gradient; or `iterations` (the paper's Dykstra sweeps, unrolled gradient). */
+  constructor(options: TVLayerOptions & Pick<Prox2dOptions, 'tolerance' | 'exact' | 'iterations' | 'gradient'>) {
     super(options);
-    const { tolerance, iterations, gradient } = options;
+    const { tolerance, exact, iterations, gradient } = options;
     this.#solver = {
       ...(tolerance !== undefined && { tolerance }),
+      ...(exact !== undefined && { exact }),
       ...(iterations !== undefined && { iterations }),
       ...(gradient !== undefined && { gradient }),
     };

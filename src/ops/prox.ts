@@ -5,11 +5,12 @@
  */
 import { bind, bind1, definePrimitive, type Primitive, sumTangents, type Tangent } from '../autodiff/index.js';
 import { kernels } from '../backend/index.js';
-import { linesAlong, sizeOf, Tensor } from '../tensor/index.js';
+import { linesAlong, type Shape, sizeOf, Tensor } from '../tensor/index.js';
+import { reshape } from './broadcast.js';
 import { code, constant } from './common.js';
 import { difference, differenceAdjoint } from './difference.js';
-import { compare, mul, sign, sub } from './elementwise.js';
-import { cast, narrow } from './movement.js';
+import { compare, mul, select, sign, sub } from './elementwise.js';
+import { narrow } from './movement.js';
 
 // ---- 1D ------------------------------------------------------------------------------------------------------------------------
 
@@ -130,35 +131,37 @@ export interface Prox2dParams {
   maxIterations: number;
   hasWeightsX: boolean;
   hasWeightsY: boolean;
-  /** Also return the int32 labels of the solution's connected components. */
-  labelled: boolean;
+  /** The last input is a dual to start from, which does not change the solution and has no derivative. */
+  hasInit: boolean;
+  /** Also return the dual [..., 2, h, w] and the int32 labels of the solution's connected components, neither with a derivative. */
+  detailed: boolean;
 }
-
-/**
- * A relative gap at which the partition into components is the exact solution's (measured: the rule "|u| < λ strictly or u has the wrong
- * sign" errs at 1e-6 and not at 1e-9).
- */
-const PARTITION_TOLERANCE = 1e-10;
 
 export function tv2dParams(x: Tensor, method: kernels.Tv2dMethod, maxIterations: number): kernels.Tv2dParams {
   const [height, width] = x.shape.slice(-2) as [number, number];
   return { batch: sizeOf(x.shape.slice(0, -2)), height, width, method, maxIterations };
 }
 
-/** Inputs: x [..., h, w]; lambda of rows and of columns [..., 1, 1]; then weightsX [..., h, w-1] and weightsY [..., h-1, w] if present.
- * Outputs: y; report float64 [batch, 4]; labels int32 like x when asked for. */
+/** Inputs: x [..., h, w]; lambda of rows and of columns [..., 1, 1]; then weightsX [..., h, w-1], weightsY [..., h-1, w] and a dual
+ * [..., 2, h, w] if present. Outputs: y; report float64 [batch, 4]; dual and labels when asked for. */
 export const prox2dPrimitive: Primitive<Prox2dParams> = definePrimitive<Prox2dParams>({
   name: 'prox2d',
-  shape: ([x], { labelled }) => [
+  shape: ([x], { detailed }) => [
     { dtype: x!.dtype, shape: x!.shape },
     { dtype: 'float64', shape: [sizeOf(x!.shape.slice(0, -2)), kernels.TV_REPORT] },
-    ...(labelled ? [{ dtype: 'int32' as const, shape: x!.shape }] : []),
+    ...(detailed
+      ? [
+          { dtype: x!.dtype, shape: dualShape(x!.shape) },
+          { dtype: 'int32' as const, shape: x!.shape },
+        ]
+      : []),
   ],
   kernel: (inputs, params) => {
-    const { x, rows, cols, wx, wy } = unpack2d(inputs, params);
+    const { x, rows, cols, wx, wy, init } = unpack2d(inputs, params);
     const y = Tensor.empty(x.dtype, x.shape);
     const report = Tensor.empty('float64', [sizeOf(x.shape.slice(0, -2)), kernels.TV_REPORT]);
-    const labels = params.labelled ? Tensor.empty('int32', x.shape) : undefined;
+    const dual = params.detailed ? Tensor.empty(x.dtype, dualShape(x.shape)) : undefined;
+    const labels = params.detailed ? Tensor.empty('int32', x.shape) : undefined;
     if (x.size > 0) {
       kernels.prox2d(
         code(x),
@@ -169,47 +172,67 @@ export const prox2dPrimitive: Primitive<Prox2dParams> = definePrimitive<Prox2dPa
         cols.address,
         wx?.address ?? 0,
         wy?.address ?? 0,
+        init?.address ?? 0,
         y.address,
+        dual?.address ?? 0,
         labels?.address ?? 0,
         report.address,
         0,
       );
     }
-    return labels ? [y, report, labels] : [y, report];
+    return dual && labels ? [y, report, dual, labels] : [y, report];
   },
   jvp: (primals, tangents, params) => {
     const { x, rows, cols, wx, wy } = unpack2d(primals, params);
     const d = unpack2d(tangents, params);
-    // The partition is what the derivative reads, so it is computed to the end and in float64 (the gap of a float32 run floors above it).
-    const wide = primals.map((p) => cast(p, 'float64'));
-    const [y64, report, labels] = bind(prox2dPrimitive, wide, {
+    // The partition is what the derivative reads, so the solution is finished exactly, and the value with it: the iterations before the
+    // finish are fewer than those to the tolerance.
+    const [y, report, dual, labels] = bind(prox2dPrimitive, primals, {
       ...params,
-      tolerance: Math.min(params.tolerance, PARTITION_TOLERANCE),
-      labelled: true,
-    }) as [Tensor, Tensor, Tensor];
-    const y = cast(y64, x.dtype);
-    const jumps = (axis: number) => (): Tensor =>
-      mul(cast(compare.ne(narrow(labels, axis, 1), narrow(labels, axis, 0, -1)), x.dtype), cast(sign(difference(y64, axis)), x.dtype));
+      method: kernels.Tv2dMethod.exact,
+      tolerance: 0,
+      detailed: true,
+    }) as [Tensor, Tensor, Tensor, Tensor];
     const shift = sumTangents(
-      edgeShift(x.rank - 1, jumps(-1), rows, wx, d.rows, d.wx),
-      edgeShift(x.rank - 2, jumps(-2), cols, wy, d.cols, d.wy),
+      edgeShift(x.rank - 1, () => jumpSigns(y, dual, labels, x.rank - 1), rows, wx, d.rows, d.wx),
+      edgeShift(x.rank - 2, () => jumpSigns(y, dual, labels, x.rank - 2), cols, wy, d.cols, d.wy),
     );
     const direction = subtractTangents(d.x ?? null, shift);
     const tangent = direction && bind1(componentAveragePrimitive, [labels, direction], null);
-    return { outputs: params.labelled ? [y, report, labels] : [y, report], tangents: [tangent, null, null] };
+    return params.detailed
+      ? { outputs: [y, report, dual, labels], tangents: [tangent, null, null, null] }
+      : { outputs: [y, report], tangents: [tangent, null] };
   },
 });
 
+/** [..., h, w] to [..., 2, h, w]: the duals of the edges to the right, then of those below. */
+export function dualShape(shape: Shape): number[] {
+  return [...shape.slice(0, -2), 2, ...shape.slice(-2)];
+}
+
+/**
+ * The sign of y's jump across each edge between two components, 0 inside a component. Where float32 rounds the jump away, the sign of the
+ * saturated dual (an edge of weight 0 has none).
+ */
+function jumpSigns(y: Tensor, dual: Tensor, labels: Tensor, axis: number): Tensor {
+  const plane = axis === y.rank - 1 ? narrow(dual, -3, 0, 1) : narrow(dual, -3, 1, 2);
+  const u = narrow(reshape(plane, y.shape), axis, 0, -1);
+  const dy = difference(y, axis);
+  const apart = compare.ne(narrow(labels, axis, 1), narrow(labels, axis, 0, -1));
+  return select(apart, sign(select(compare.ne(dy, 0), dy, u)), 0);
+}
+
 function unpack2d<T>(
   inputs: readonly T[],
-  { hasWeightsX, hasWeightsY }: Prox2dParams,
-): { x: T; rows: T; cols: T; wx: T | undefined; wy: T | undefined } {
+  { hasWeightsX, hasWeightsY, hasInit }: Prox2dParams,
+): { x: T; rows: T; cols: T; wx: T | undefined; wy: T | undefined; init: T | undefined } {
   return {
     x: inputs[0] as T,
     rows: inputs[1] as T,
     cols: inputs[2] as T,
     wx: hasWeightsX ? inputs[3] : undefined,
     wy: hasWeightsY ? inputs[hasWeightsX ? 4 : 3] : undefined,
+    init: hasInit ? inputs.at(-1) : undefined,
   };
 }
 

@@ -3,7 +3,7 @@ import { Tracer } from '../autodiff/index.js';
 import { kernels } from '../backend/index.js';
 import { type Operand, tv2dParams } from '../ops/index.js';
 import { DTYPE_CODE, outsideScopes, sizeOf, Tensor, tidy } from '../tensor/index.js';
-import { type Prox2dOptions, prepare2d } from './prox2d.js';
+import { type Prox2dOptions, prepare2d, restore } from './prox2d.js';
 
 /**
  * `prox2d` on a worker thread: the event loop stays free. Not differentiable.
@@ -16,17 +16,20 @@ export async function prox2dAsync(x: Tensor, lambda: Operand, options: Prox2dOpt
   if (x instanceof Tracer)
     throw new TypeError('Expected a tensor with data for prox2dAsync but received a value that is being differentiated');
   // Private handles: the caller may dispose its own, and every scope may end, before the kernel is done.
-  const { held, y, params } = tidy(() => {
+  const { held, y, params, original, valid } = tidy(() => {
     const prepared = prepare2d(x, lambda, options);
     return {
       held: prepared.inputs.map((input) => input.alias()),
       params: prepared.params,
+      original: x.alias(),
+      valid: prepared.valid?.alias(),
       y: outsideScopes(() => Tensor.empty(x.dtype, x.shape)),
     };
   });
   const [image, rows, cols] = held as [Tensor, Tensor, Tensor];
   const wx = params.hasWeightsX ? (held[3] as Tensor) : undefined;
   const wy = params.hasWeightsY ? (held[params.hasWeightsX ? 4 : 3] as Tensor) : undefined;
+  const init = params.hasInit ? held.at(-1) : undefined;
   const [report, cancel] = outsideScopes(() => [
     Tensor.empty('float64', [sizeOf(x.shape.slice(0, -2)), kernels.TV_REPORT]),
     Tensor.empty('int32', [1], 'cpu'),
@@ -47,19 +50,24 @@ export async function prox2dAsync(x: Tensor, lambda: Operand, options: Prox2dOpt
       cols.address,
       wx?.address ?? 0,
       wy?.address ?? 0,
+      init?.address ?? 0,
       y.address,
+      0,
       0,
       report.address,
       cancel.address,
     );
     signal?.throwIfAborted();
-    return y;
+    if (valid === undefined) return y;
+    const restored = outsideScopes(() => restore(y, original, valid));
+    y.dispose();
+    return restored;
   } catch (error) {
     y.dispose();
     signal?.throwIfAborted();
     throw error;
   } finally {
     signal?.removeEventListener('abort', abort);
-    for (const value of [...held, report, cancel]) value.dispose();
+    for (const value of [...held, report, cancel, original, valid]) value?.dispose();
   }
 }

@@ -1,18 +1,35 @@
 /** The two-dimensional anisotropic proximal map of total variation. */
 import { bind, Tracer } from '../autodiff/index.js';
 import { kernels } from '../backend/index.js';
-import { add, checkFloat, type Operand, type Prox2dParams, prox2dPrimitive, sub } from '../ops/index.js';
-import { formatShape, type Tensor, tidy } from '../tensor/index.js';
+import {
+  add,
+  broadcastTo,
+  cast,
+  checkFloat,
+  checkTensor,
+  compare,
+  dualShape,
+  mul,
+  narrow,
+  type Operand,
+  type Prox2dParams,
+  prox2dPrimitive,
+  select,
+  sub,
+} from '../ops/index.js';
+import { formatShape, sameShape, type Tensor, tidy } from '../tensor/index.js';
 import { spreadLambda, spreadWeights } from './lambda.js';
 import { prox1d } from './prox1d.js';
 import { readReports, type SolverReport } from './report.js';
 
 export interface Prox2dOptions {
-  /** Relative duality gap at which an image is done. Default 1e-6. */
+  /** Relative duality gap at which an image is done. Default 1e-6. At most one of tolerance, exact and iterations may be given. */
   tolerance?: number;
-  /** Exactly this many sweeps of plain Dykstra (Yeh et al. 2022, algorithm 1; K = 4 there) instead of a tolerance. */
+  /** The solution itself, up to rounding: found in float64 whatever x's type, with a relative gap below 1e-13. */
+  exact?: boolean;
+  /** Exactly this many sweeps of plain Dykstra (Yeh et al. 2022, algorithm 1; K = 4 there). */
   iterations?: number;
-  /** Limit on the sweeps of the accelerated method. Default 10000. */
+  /** Limit on the sweeps of the accelerated method (of those before the finish with `exact`). Default 10000. */
   maxIterations?: number;
   /** Separate lambdas of the differences inside rows and inside columns; default: `lambda` for both. */
   lambdaRows?: Operand;
@@ -20,8 +37,13 @@ export interface Prox2dOptions {
   /** Weights >= 0 of the horizontal differences [..., h, w - 1] and of the vertical ones [..., h - 1, w]. */
   weightsX?: Tensor;
   weightsY?: Tensor;
+  /** Pixels where it is 0 do not couple with their neighbours and are returned as they are, NaN too. Broadcasts to x's shape. */
+  mask?: Tensor;
+  /** A dual [..., 2, height, width] of x's type to start from: that of `solve2d` for a similar problem. Not with `iterations`. */
+  init?: Tensor;
   /**
-   * 'implicit' (default with a tolerance): the derivative of the exact solution; it costs a solve to a gap of 1e-10 in float64.
+   * 'implicit' (default but with `iterations`): the derivative of the exact solution. While a derivative is taken, the solution itself is
+   * finished exactly, whatever the tolerance.
    * 'unrolled' (default with `iterations`): the derivative of the sweeps.
    */
   gradient?: 'implicit' | 'unrolled';
@@ -29,6 +51,11 @@ export interface Prox2dOptions {
 
 export interface Solution2d extends SolverReport {
   y: Tensor;
+  /**
+   * [..., 2, height, width]: the dual u of the certificate, of the edges to the right and of those below (0 where there is none); |u| is
+   * at most the edge's weight and, at the solution, y = x - Dᵀu. `init` takes it.
+   */
+  dual: Tensor;
 }
 
 const DEFAULT_TOLERANCE = 1e-6;
@@ -38,6 +65,8 @@ const DEFAULT_MAX_ITERATIONS = 10_000;
 export interface Prepared2d {
   inputs: Tensor[];
   params: Prox2dParams;
+  /** 1 at the pixels of the mask, of x's shape. */
+  valid: Tensor | undefined;
 }
 
 export function checkImage(x: Tensor, name = 'x'): void {
@@ -63,29 +92,71 @@ export function checkIterations(value: number | undefined, name: string): number
 /** @internal */
 export function prepare2d(x: Tensor, lambda: Operand, options: Prox2dOptions): Prepared2d {
   checkImage(x);
-  if (options.iterations !== undefined && options.tolerance !== undefined) {
-    throw new TypeError('Expected either iterations or tolerance but received both');
-  }
+  const { exact = false } = options;
+  if (typeof exact !== 'boolean') throw new TypeError(`Expected a boolean for exact but received ${String(exact)}`);
+  const wishes = (['tolerance', 'exact', 'iterations'] as const).filter((name) => options[name] !== undefined && options[name] !== false);
+  if (wishes.length > 1)
+    throw new TypeError(`Expected at most one of tolerance, exact and iterations but received ${wishes.join(' and ')}`);
+  const plain = options.iterations !== undefined;
   const axes = [x.rank - 2, x.rank - 1];
+  const valid = options.mask === undefined ? undefined : spreadMask(options.mask, x);
   const inputs = [
-    x,
+    valid === undefined ? x : select(valid, x, 0),
     spreadLambda(options.lambdaRows ?? lambda, x, axes, options.lambdaRows === undefined ? 'lambda' : 'lambdaRows'),
     spreadLambda(options.lambdaCols ?? lambda, x, axes, options.lambdaCols === undefined ? 'lambda' : 'lambdaCols'),
   ];
-  if (options.weightsX !== undefined) inputs.push(spreadWeights(options.weightsX, x, x.rank - 1, 'weightsX'));
-  if (options.weightsY !== undefined) inputs.push(spreadWeights(options.weightsY, x, x.rank - 2, 'weightsY'));
-  const plain = options.iterations !== undefined;
+  const weightsX = maskedWeights(options.weightsX, valid, x, x.rank - 1, 'weightsX');
+  const weightsY = maskedWeights(options.weightsY, valid, x, x.rank - 2, 'weightsY');
+  if (weightsX !== undefined) inputs.push(weightsX);
+  if (weightsY !== undefined) inputs.push(weightsY);
+  if (options.init !== undefined) {
+    if (plain) throw new TypeError('Expected no init with iterations but received one');
+    inputs.push(checkInit(options.init, x));
+  }
   return {
     inputs,
+    valid,
     params: {
-      method: plain ? kernels.Tv2dMethod.dykstra : kernels.Tv2dMethod.accelerated,
-      tolerance: checkTolerance(options.tolerance),
+      method: plain ? kernels.Tv2dMethod.dykstra : exact ? kernels.Tv2dMethod.exact : kernels.Tv2dMethod.accelerated,
+      // With 0 the finish takes over when it is cheap.
+      tolerance: exact ? 0 : checkTolerance(options.tolerance),
       maxIterations: plain ? checkIterations(options.iterations, 'iterations') : checkIterations(options.maxIterations, 'maxIterations'),
-      hasWeightsX: options.weightsX !== undefined,
-      hasWeightsY: options.weightsY !== undefined,
-      labelled: false,
+      hasWeightsX: weightsX !== undefined,
+      hasWeightsY: weightsY !== undefined,
+      hasInit: options.init !== undefined,
+      detailed: false,
     },
   };
+}
+
+/** @internal y with the pixels outside the mask put back. */
+export function restore(y: Tensor, x: Tensor, valid: Tensor | undefined): Tensor {
+  return valid === undefined ? y : select(valid, y, x);
+}
+
+function spreadMask(mask: Tensor, x: Tensor): Tensor {
+  const shape = checkTensor(mask, 'mask').shape;
+  const fits = shape.length <= x.rank && shape.every((n, i) => n === 1 || n === x.shape[x.rank - shape.length + i]);
+  if (!fits) throw new RangeError(`Expected mask to broadcast to ${formatShape(x.shape)} but received shape ${formatShape(shape)}`);
+  return broadcastTo(compare.ne(mask, 0), x.shape);
+}
+
+/** The weights of the edges along `axis`, 0 where an end is outside the mask; undefined when all are 1. */
+function maskedWeights(weights: Tensor | undefined, valid: Tensor | undefined, x: Tensor, axis: number, name: string): Tensor | undefined {
+  const given = weights === undefined ? undefined : spreadWeights(weights, x, axis, name);
+  if (valid === undefined) return given;
+  const [from, to] = [narrow(valid, axis, 0, -1), narrow(valid, axis, 1)];
+  return given === undefined ? mul(cast(from, x.dtype), cast(to, x.dtype)) : select(from, select(to, given, 0), 0);
+}
+
+function checkInit(init: Tensor, x: Tensor): Tensor {
+  const shape = dualShape(x.shape);
+  if (checkTensor(init, 'init').dtype !== x.dtype || !sameShape(init.shape, shape)) {
+    throw new RangeError(
+      `Expected a ${x.dtype} tensor of shape ${formatShape(shape)} for init but received ${init.dtype} ${formatShape(init.shape)}`,
+    );
+  }
+  return init;
 }
 
 /**
@@ -97,7 +168,7 @@ export function prepare2d(x: Tensor, lambda: Operand, options: Prox2dOptions): P
  */
 export function prox2d(x: Tensor, lambda: Operand, options: Prox2dOptions = {}): Tensor {
   return tidy(() => {
-    const { inputs, params } = prepare2d(x, lambda, options);
+    const { inputs, params, valid } = prepare2d(x, lambda, options);
     const gradient = options.gradient ?? (options.iterations === undefined ? 'implicit' : 'unrolled');
     if (gradient !== 'implicit' && gradient !== 'unrolled') {
       throw new TypeError(`Expected 'implicit' or 'unrolled' for gradient but received ${String(gradient)}`);
@@ -106,20 +177,22 @@ export function prox2d(x: Tensor, lambda: Operand, options: Prox2dOptions = {}):
       throw new TypeError("Expected iterations with gradient 'unrolled' but received none");
     if (gradient === 'implicit' && options.iterations !== undefined)
       throw new TypeError("Expected a tolerance with gradient 'implicit' but received iterations");
-    if (gradient === 'unrolled' && inputs.some((input) => input instanceof Tracer)) return unrolled(inputs, params);
-    return bind(prox2dPrimitive, inputs, params)[0] as Tensor;
+    const through = gradient === 'unrolled' && inputs.some((input) => input instanceof Tracer);
+    const y = through ? unrolled(inputs, params) : (bind(prox2dPrimitive, inputs, params)[0] as Tensor);
+    return restore(y, x, valid);
   });
 }
 
 /**
  * `prox2d` with its certificate: the duality gap P(y) - D(u) with a feasible dual u bounds the distance of the objective from its
- * minimum, and sqrt(2 gap) that of y from the solution. One entry per image, in the order of the leading axes.
+ * minimum, and sqrt(2 gap) that of y from the solution. One entry per image, in the order of the leading axes. Pixels outside a mask do
+ * not count. Only y has a derivative.
  */
 export function solve2d(x: Tensor, lambda: Operand, options: Prox2dOptions = {}): Solution2d {
   return tidy(() => {
-    const { inputs, params } = prepare2d(x, lambda, options);
-    const [y, report] = bind(prox2dPrimitive, inputs, params) as [Tensor, Tensor];
-    return { y, ...readReports(report) };
+    const { inputs, params, valid } = prepare2d(x, lambda, options);
+    const [y, report, dual] = bind(prox2dPrimitive, inputs, { ...params, detailed: true }) as [Tensor, Tensor, Tensor];
+    return { y: restore(y, x, valid), dual, ...readReports(report) };
   });
 }
 

@@ -20,7 +20,7 @@ Solution<T> solve(const tg_tv2d &p, double tolerance, const std::vector<T> &x, c
                   const std::vector<T> *wx = nullptr, const std::vector<T> *wy = nullptr) {
   Solution<T> s{std::vector<T>(x.size()), std::vector<int32_t>(x.size()), std::vector<double>(size_t(p.batch * TG_TV_REPORT))};
   CHECK(B->prox2d(dtype_of<T>(), &p, tolerance, x.data(), rows.data(), cols.data(), wx ? wx->data() : nullptr, wy ? wy->data() : nullptr,
-                  s.y.data(), s.labels.data(), s.report.data(), nullptr) == TG_OK);
+                  nullptr, s.y.data(), nullptr, s.labels.data(), s.report.data(), nullptr) == TG_OK);
   return s;
 }
 
@@ -205,7 +205,7 @@ void cancellation() {
   const double lambda = 0.5;
   const int32_t stop = 1;
   const auto p = problem(1, 64, 64);
-  CHECK(B->prox2d(TG_F64, &p, 1e-9, x.data(), &lambda, &lambda, nullptr, nullptr, y.data(), nullptr, report.data(), &stop) == TG_FAILED);
+  CHECK(B->prox2d(TG_F64, &p, 1e-9, x.data(), &lambda, &lambda, nullptr, nullptr, nullptr, y.data(), nullptr, nullptr, report.data(), &stop) == TG_FAILED);
   CHECK(std::strstr(B->last_error(), "cancelled") != nullptr);
   CHECK(B->rof2d(TG_F64, &p, 1e-9, x.data(), &lambda, y.data(), report.data(), &stop) == TG_FAILED);
 }
