@@ -1,9 +1,10 @@
-// Dykstra's method for one anisotropic image, certified by its duality gap.
+// One anisotropic image by Dykstra's method, or by descent on its pixels' edges where that is faster, certified by its duality gap.
 #pragma once
 
 #include "line_duals.h"
 #include "line_prox.h"
 #include "memory.h"
+#include "pixel_descent.h"
 #include "tv2d_gap.h"
 
 namespace tautgrad::cpu::TG_ISA {
@@ -16,6 +17,7 @@ enum Outcome { SOLVED, OUT_OF_MEMORY, CANCELLED };
 // The plain method has q' = q+ of the sweep before. The accelerated one adds Nesterov's momentum to q with an adaptive restart
 // (Chambolle & Pock 2015; Chambolle, Tan & Vaiter 2017; gradient restart of O'Donoghue & Candes 2015).
 // Everything pointwise rides on the sweeps' tiles while they are in the cache.
+// With weights below the typical difference of neighbours the accelerated method starts with pixel_descent.h.
 template <class T> class DykstraSolver {
 public:
   // polished: try the means over the components near the tolerance.
@@ -31,21 +33,31 @@ public:
     image_ = {p_.height, p_.width, x, lambda_rows, lambda_cols, T(tv_weight_cap(n_, x)), wx, wy, u_rows_, u_cols_};
     y_ = y;
     if (labels) forest_ = labels;
-    start(init);
     const bool accelerated = p_.method != TG_TV2D_DYKSTRA;
+    PixelDescent<T> descent(image_, u_rows_, u_cols_, row_in_, row_out_, descent_room_, row_parts_);
+    bool descending = accelerated && prefers_descent();
+    if (descending)
+      start_descent(init);
+    else
+      start(init);
     Tv2dGap found{0, 0};
     bool polished = false, certified = false;
-    int64_t k = 0, next_check = 1, best_at = 0;
+    int64_t k = 0, next_check = descending ? 10 : 1, best_at = 0;
     double best = __builtin_inf(), next_polish = first_polish();
     while (k < p_.max_iterations) {
       if (cancelled()) return CANCELLED;
-      if (!sweep_rows(lambda_rows)) return OUT_OF_MEMORY;
-      if (cancelled()) return CANCELLED;
-      if (!sweep_cols(lambda_cols, accelerated)) return OUT_OF_MEMORY;
+      if (descending) {
+        descent.sweep();
+      } else {
+        if (!sweep_rows(lambda_rows)) return OUT_OF_MEMORY;
+        if (cancelled()) return CANCELLED;
+        if (!sweep_cols(lambda_cols, accelerated)) return OUT_OF_MEMORY;
+      }
       ++k;
       certified = false;
       if (!accelerated || (k < next_check && k < p_.max_iterations)) continue;
-      found = certify();
+      if (descending) descent.primal(y_);
+      found = descending ? image_.gap(y_, z_, row_parts_) : certify();
       certified = true;
       const double gap = found.gap, relative = relative_gap(gap, found.objective); // of the iterate; found may become the means'
       if (!(relative > tolerance_)) break;                                         // negated, so that NaN data stops at once
@@ -60,8 +72,13 @@ public:
         best_at = k;
       } else if (k - best_at > 50 + best_at / 4)
         break; // rounding holds the gap where it is
-      next_check = k + 2 + k / 8;
       polished = false;
+      if (descending && k >= DESCENT_SWEEPS) {
+        descending = false;
+        start(u_rows_);
+      }
+      const int64_t least = (descending ? 10 : 2) + k / 8;
+      next_check = k + sweeps_to_skip(k, least, relative, polishing_ && next_polish > tolerance_ ? next_polish : tolerance_);
     }
     if (!certified && k > 0) found = certify();
     if (k == 0) found = start_gap();
@@ -87,8 +104,13 @@ public:
   const DualImage<T> &image() const { return image_; }
 
 private:
+  // Measured on images of 96^2 to 2048^2 (bench/lab/tv.md): when to prefer the descent, and when to give it up.
+  static constexpr double DESCENT_WEIGHT = 2;
+  static constexpr int64_t DESCENT_SWEEPS = 600;
+
   bool allocate() {
-    const int64_t doubles = n_ + 2 * p_.height + col_tiles_, bytes = doubles * 8 + n_ * (7 * int64_t(sizeof(T)) + 2 * 4);
+    const int64_t doubles = n_ + 2 * p_.height + col_tiles_, room = PixelDescent<T>::room(p_.height, p_.width);
+    const int64_t bytes = doubles * 8 + (7 * n_ + room) * int64_t(sizeof(T)) + n_ * 2 * 4;
     memory_ = pool_alloc(bytes);
     if (!memory_) return false;
     sums_ = static_cast<double *>(memory_);
@@ -101,15 +123,57 @@ private:
     u_rows_ = col_in_ + n_;
     u_cols_ = u_rows_ + n_;
     z_ = u_cols_ + n_;
-    forest_ = reinterpret_cast<int32_t *>(z_ + n_);
+    descent_room_ = z_ + n_;
+    forest_ = reinterpret_cast<int32_t *>(descent_room_ + room);
     counts_ = forest_ + n_; // the forest may lie in the caller's labels instead
     return true;
   }
 
+  // Until the next look at the gap: a share of the sweeps that the decay so far foretells.
+  int64_t sweeps_to_skip(int64_t k, int64_t least, double relative, double goal) {
+    const double decay = __builtin_log(last_gap_ / relative) / double(k - last_check_), wanted = __builtin_log(relative / goal);
+    last_gap_ = relative;
+    last_check_ = k;
+    const double foretold = 0.5 * wanted / decay;
+    return foretold > double(2 * least) ? 2 * least : foretold > double(least) ? int64_t(foretold) : least; // NaN: least
+  }
+
   // From this relative gap on the means are tried: with the partition right, their gap is about the square of the iterate's.
   double first_polish() const {
-    const double linear = 30 * tolerance_, square = 0.3 * __builtin_sqrt(tolerance_);
+    const double linear = 60 * tolerance_, square = 0.3 * __builtin_sqrt(tolerance_);
     return linear > square || tolerance_ > 1e-7 ? linear : square;
+  }
+
+  // Whether the mean weight is small beside the mean difference of neighbours (of every fourth row's pixels).
+  bool prefers_descent() const {
+    double differences = 0, weights = 0, count = 0;
+    for (int64_t r = 0; r < p_.height; r += 4)
+      for (int64_t j = 0; j < p_.width; ++j) {
+        const T *x = image_.x + r * p_.width + j;
+        if (j + 1 < p_.width) {
+          differences += absolute(double(x[1]) - double(x[0]));
+          weights += image_.row_weight(r, j);
+          count += 1;
+        }
+        if (r + 1 < p_.height) {
+          differences += absolute(double(x[p_.width]) - double(x[0]));
+          weights += image_.col_weight(r, j);
+          count += 1;
+        }
+      }
+    return count > 0 && differences < __builtin_inf() && weights < DESCENT_WEIGHT * differences;
+  }
+
+  static T clipped(T v, T w) { return v > w ? w : v < -w ? -w : v == v ? v : T(0); }
+
+  void start_descent(const T *init) {
+    for (int64_t r = 0; r < p_.height; ++r)
+      for (int64_t j = 0; j < p_.width; ++j) {
+        const int64_t i = r * p_.width + j;
+        const bool right = init && j + 1 < p_.width, below = init && r + 1 < p_.height;
+        u_rows_[i] = row_in_[i] = right ? clipped(init[i], T(image_.row_weight(r, j))) : T(0);
+        u_cols_[i] = row_out_[i] = below ? clipped(init[n_ + i], T(image_.col_weight(r, j))) : T(0);
+      }
   }
 
   // The first sweep's input: q = D^T u of the vertical duals, or 0.
@@ -123,7 +187,7 @@ private:
     for (int64_t r = 0; r + 1 < p_.height; ++r)
       for (int64_t j = 0; j < p_.width; ++j) {
         const int64_t i = r * p_.width + j;
-        const T w = T(image_.col_weight(r, j)), given = init[n_ + i], u = given > w ? w : given < -w ? -w : given == given ? given : T(0);
+        const T u = clipped(init[n_ + i], T(image_.col_weight(r, j)));
         q_[i] -= u;
         q_[i + p_.width] += u;
       }
@@ -217,11 +281,12 @@ private:
   const bool polishing_;
   const int32_t *const cancel_;
   DualImage<T> image_{};
-  double momentum_ = 1;
+  double momentum_ = 1, last_gap_ = __builtin_inf();
+  int64_t last_check_ = 0;
   T beta_ = 0;
   void *memory_ = nullptr;
   T *y_ = nullptr, *q_ = nullptr, *row_in_ = nullptr, *row_out_ = nullptr, *col_in_ = nullptr, *u_rows_ = nullptr, *u_cols_ = nullptr,
-    *z_ = nullptr;
+    *z_ = nullptr, *descent_room_ = nullptr;
   double *sums_ = nullptr, *row_parts_ = nullptr, *products_ = nullptr;
   int32_t *forest_ = nullptr, *counts_ = nullptr;
 };

@@ -80,17 +80,33 @@ template <class T> struct DualImage {
     return sum;
   }
 
-  // label = the smallest pixel of the component that the edges inside their bounds connect.
+  bool inside_row(const T *y, int64_t r, int64_t j) const {
+    const int64_t i = r * width + j;
+    return edge_is_inside(double(u_rows[i]), row_weight(r, j), double(y[i + 1]) - double(y[i]));
+  }
+  bool inside_col(const T *y, int64_t r, int64_t j) const {
+    const int64_t i = r * width + j;
+    return edge_is_inside(double(u_cols[i]), col_weight(r, j), double(y[i + width]) - double(y[i]));
+  }
+
+  // label = the smallest pixel of the component that the edges inside their bounds connect. Runs along the rows first: a run's pixels point
+  // at its first.
   void components(const T *y, int32_t *label) const {
-    for (int64_t i = 0; i < height * width; ++i) label[i] = int32_t(i);
-    for (int64_t r = 0; r < height; ++r)
+    parallel_for(height, [&](int64_t r) {
+      int32_t *row = label + r * width, run = int32_t(r * width);
+      row[0] = run;
+      for (int64_t j = 1; j < width; ++j) row[j] = run = inside_row(y, r, j - 1) ? run : int32_t(r * width + j);
+    });
+    for (int64_t r = 0; r + 1 < height; ++r) {
+      const int32_t *above = label + r * width, *below = above + width;
+      int32_t last_above = -1, last_below = -1; // the runs that the last vertical edge joined
       for (int64_t j = 0; j < width; ++j) {
-        const int64_t i = r * width + j;
-        if (j + 1 < width && edge_is_inside(double(u_rows[i]), row_weight(r, j), double(y[i + 1]) - double(y[i])))
-          join(label, int32_t(i), int32_t(i + 1));
-        if (r + 1 < height && edge_is_inside(double(u_cols[i]), col_weight(r, j), double(y[i + width]) - double(y[i])))
-          join(label, int32_t(i), int32_t(i + width));
+        if (!inside_col(y, r, j) || (above[j] == last_above && below[j] == last_below)) continue;
+        last_above = above[j];
+        last_below = below[j];
+        join(label, int32_t(r * width + j), int32_t((r + 1) * width + j));
       }
+    }
     flatten(label, height * width);
   }
 };

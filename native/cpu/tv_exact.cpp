@@ -73,8 +73,8 @@ template <int D> double ExactGrid<D>::noise() const {
   each_block([&](int64_t block, int64_t begin, int64_t end) {
     double most = 0;
     for (int64_t i = begin; i < end; ++i) {
-      most = absolute(x[i]) > most ? absolute(x[i]) : most;
-      for (int k = 0; k < D; ++k) most = absolute(edge[k][i].u) > most ? absolute(edge[k][i].u) : most;
+      most = __builtin_fabs(x[i]) > most ? __builtin_fabs(x[i]) : most;
+      for (int k = 0; k < D; ++k) most = __builtin_fabs(edge[k][i].u) > most ? __builtin_fabs(edge[k][i].u) : most;
     }
     parts_[2 * block] = most;
   });
@@ -153,6 +153,10 @@ template <int D> void ExactGrid<D>::level_changed() {
   int64_t filled = 0, task_count = 0, first = 0;
   for (int64_t i = 0; i < n; ++i) {
     if (label[i] != i || !changed_[i]) continue;
+    if (count_[i] == 1) { // its value is its z
+      changed_[i] = 0;
+      continue;
+    }
     if (filled - first >= TASK_PIXELS || (filled > first && count_[i] >= TASK_PIXELS)) {
       tasks[task_count++] = int32_t(first);
       first = filled;
@@ -224,10 +228,10 @@ template <int D> void ExactGrid<D>::certify(double *gap, double *objective) cons
       double z = x[i];
       for (int k = 0; k < D; ++k) {
         const FlowEdge e = edge[k][i];
-        const double rise = e.w == 0 ? 0 : pixel_[i + stride[k]] - y;
+        const double rise = pixel_[i + stride[k]] - y, size = __builtin_fabs(rise); // w = u = 0 where there is no such pixel
         z += e.u - edge[k][i - stride[k]].u;
-        slack += rise > 0 ? (e.w - e.u) * rise : (e.w + e.u) * -rise;
-        primal += e.w * absolute(rise);
+        slack += (e.w - __builtin_copysign(1.0, rise) * e.u) * size;
+        primal += e.w * size;
       }
       slack += 0.5 * (y - z) * (y - z);
       primal += 0.5 * (x[i] - y) * (x[i] - y);

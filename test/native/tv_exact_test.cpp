@@ -168,6 +168,50 @@ void against_independent_solvers() {
   }
 }
 
+// 1/2 |y - x|^2 + sum w |dy| of one image, in long double.
+template <class T, class Y> double objective(const Problem<T> &p, const std::vector<Y> &y) {
+  long double sum = 0;
+  for (int64_t r = 0; r < p.h; ++r)
+    for (int64_t j = 0; j < p.w; ++j) {
+      const size_t i = size_t(r * p.w + j);
+      const long double d = (long double)p.x[i] - (long double)y[i];
+      sum += 0.5L * d * d;
+      if (j + 1 < p.w) sum += p.row_weight(r, j) * std::fabs((long double)y[i + 1] - (long double)y[i]);
+      if (r + 1 < p.h) sum += p.col_weight(r, j) * std::fabs((long double)y[i + size_t(p.w)] - (long double)y[i]);
+    }
+  return double(sum);
+}
+
+// The reported gap is never less than the excess over the minimum, which the exact solution of the same data gives in float64.
+template <class T> void gaps_bound_the_excess(int images, uint64_t seed) {
+  check::Random random(seed);
+  for (int trial = 0; trial < images; ++trial) {
+    auto p = random_problem<T>(random, 30);
+    if (!(p.rows[0] < 1e10)) p.rows[0] = T(0.3) * std::fabs(p.x[0]);
+    if (!(p.cols[0] < 1e10)) p.cols[0] = T(0.3) * std::fabs(p.x[0]);
+    Problem<double> q;
+    q.h = p.h;
+    q.w = p.w;
+    q.x.assign(p.x.begin(), p.x.end());
+    q.rows = q.cols = {1};
+    for (int64_t r = 0; r < p.h; ++r)
+      for (int64_t j = 0; j + 1 < p.w; ++j) q.wx.push_back(p.row_weight(r, j));
+    for (int64_t r = 0; r + 1 < p.h; ++r)
+      for (int64_t j = 0; j < p.w; ++j) q.wy.push_back(p.col_weight(r, j));
+    const auto best = solve(q, 0);
+    CHECK(violation(q, best) <= 1e-12);
+    const double least = objective(q, best.y), tolerance = std::pow(10, -1 - double(random.below(6)));
+    const bool plain = random.below(4) == 0;
+    const auto s = plain ? solve(p, 0, TG_TV2D_DYKSTRA, static_cast<const std::vector<T> *>(nullptr), 1 + random.below(6))
+                         : solve(p, tolerance, TG_TV2D_ACCELERATED);
+    const double excess = objective(p, s.y) - least;
+    check::report(s.report[0] >= 0 && excess <= s.report[0] + 1e-13 * least, __FILE__, __LINE__, "the gap bounds the excess",
+                  check::text(s.report[0], excess));
+    if (!plain) check::report(s.report[1] <= tolerance, __FILE__, __LINE__, "the gap is met", check::text(s.report[1], tolerance));
+    CHECK_NEAR(s.report[3], objective(p, s.y), 1e-12 * least + 1e-300);
+  }
+}
+
 void certified_vector() {
   const std::string base = check::shared_folder() + "/vectors/tv/t9_img32_lam0.1";
   Problem<double> p;
@@ -260,6 +304,8 @@ int main() {
   against_independent_solvers();
   fuzz<double>(fuzzed_images(1000), 21);
   fuzz<float>(fuzzed_images(1000), 22);
+  gaps_bound_the_excess<double>(200, 23);
+  gaps_bound_the_excess<float>(200, 24);
   batch_is_loop<float>();
   batch_is_loop<double>();
   large_components();

@@ -3,6 +3,7 @@ import { type Image, listImages, readImage, toChannels } from '../../data/index.
 import { applyDenoiser, denoiseWithTV, loadDenoiser, type Score, scoreDenoiser } from '../../models/tvlayers/index.js';
 import { UsageError } from '../failure.js';
 import { formatTable, Output } from '../output.js';
+import { meanScore } from '../training/denoising.js';
 
 export interface EvalDenoiseOptions {
   data: string;
@@ -49,10 +50,4 @@ export async function evalDenoise(options: EvalDenoiseOptions): Promise<void> {
     },
     formatTable([['image', 'noisy dB', 'PSNR dB', 'noisy SSIM', 'SSIM'], ...rows.map(cells), cells({ name: 'mean', ...mean })]),
   );
-}
-
-/** The means of the scores of several images. */
-export function meanScore(rows: readonly Score[]): Omit<Score, 'name'> {
-  const mean = (key: Exclude<keyof Score, 'name'>): number => rows.reduce((sum, row) => sum + row[key], 0) / rows.length;
-  return { noisyPsnr: mean('noisyPsnr'), psnr: mean('psnr'), noisySsim: mean('noisySsim'), ssim: mean('ssim') };
 }
