@@ -12,7 +12,7 @@ target_compile_options(tautgrad_cuda PRIVATE
   $<$<COMPILE_LANGUAGE:CUDA>:--compress-mode=size --expt-relaxed-constexpr -diag-suppress=186 -Wno-deprecated-gpu-targets
   -Xcompiler=-Wall,-Wextra>)
 if(TG_WERROR)
-  target_compile_options(tautgrad_cuda PRIVATE $<$<COMPILE_LANGUAGE:CUDA>:-Werror=all-warnings>)
+  target_compile_options(tautgrad_cuda PRIVATE "$<$<COMPILE_LANGUAGE:CUDA>:SHELL:-Werror all-warnings>")
 endif()
 # Registers, spills and shared memory of every kernel: scripts/build-cuda.cjs --report
 option(TG_CUDA_REPORT "print each kernel's registers and spills" OFF)

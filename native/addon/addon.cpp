@@ -44,7 +44,11 @@ Napi::Value call(const Napi::CallbackInfo &info) {
   const Kernel *kernel = find_kernel(env, info[0].As<Napi::Number>().Int64Value());
   if (!kernel) return env.Undefined();
   const Call result = kernel->run(own.backends, own.arguments);
-  if (result.outcome != Outcome::done) Napi::Error::New(env, failure(own, *kernel, result)).ThrowAsJavaScriptException();
+  if (result.outcome == Outcome::done) return env.Undefined();
+  Napi::Error error = Napi::Error::New(env, failure(own, *kernel, result));
+  // TypeScript computes on the CPU instead.
+  if (result.outcome == Outcome::no_kernel) error.Set("code", "TAUTGRAD_NO_KERNEL");
+  error.ThrowAsJavaScriptException();
   return env.Undefined();
 }
 
@@ -244,6 +248,15 @@ Napi::Value load_cuda_backend(const Napi::CallbackInfo &info) {
   return Napi::String::New(info.Env(), own.backends[1] ? "" : why);
 }
 
+// hasKernel(device, name)
+Napi::Value has_kernel(const Napi::CallbackInfo &info) {
+  const tg_backend *backend = environment(info.Env()).backends[info[0].As<Napi::Number>().Int32Value() & 1];
+  const std::string name = info[1].As<Napi::String>();
+  for (const Kernel &kernel : KERNELS)
+    if (backend && name == kernel.name) return Napi::Boolean::New(info.Env(), kernel.present(backend));
+  return Napi::Boolean::New(info.Env(), false);
+}
+
 Napi::Value describe(const Napi::CallbackInfo &info) {
   const tg_backend *backend = environment(info.Env()).backends[info[0].As<Napi::Number>().Int32Value() & 1];
   return Napi::String::New(info.Env(), backend ? backend->describe() : "");
@@ -282,6 +295,7 @@ Napi::Object initialise(Napi::Env env, Napi::Object exports) {
       {"trim", trim},
       {"loadCuda", load_cuda_backend},
       {"describe", describe},
+      {"hasKernel", has_kernel},
   };
   for (const auto &f : functions) exports.Set(f.name, Napi::Function::New(env, f.function, f.name));
   return exports;

@@ -7,12 +7,14 @@ namespace tautgrad::addon {
 
 struct Kernel {
   const char *name;
+  bool (*present)(const tg_backend *);
   Call (*run)(const tg_backend *const (&backends)[DEVICES], const double *block);
 };
 
 #define TG_KERNEL(entry)                                                                                                                   \
   Kernel {                                                                                                                                 \
-#entry, [](const tg_backend *const(&backends)[DEVICES], const double *block) { return invoke(&tg_backend::entry, backends, block); }   \
+    #entry, [](const tg_backend *b) { return b->entry != nullptr; },                                                                      \
+        [](const tg_backend *const (&backends)[DEVICES], const double *block) { return invoke(&tg_backend::entry, backends, block); }      \
   }
 
 static const Kernel KERNELS[] = {

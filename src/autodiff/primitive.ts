@@ -2,7 +2,7 @@
  * Primitives: the operations that the transformations know.
  * A nonlinear primitive brings a jvp rule; a linear (or multilinear) one brings its transpose, and its jvp follows from linearity.
  */
-import { type DType, type Shape, Tensor } from '../tensor/index.js';
+import { type DType, type Shape, Tensor, throughCpu } from '../tensor/index.js';
 
 /** What is known of a value without its elements. */
 export interface Aval {
@@ -169,13 +169,23 @@ export function withLevels<T>(count: number, body: (firstLevel: number) => T): T
   }
 }
 
+/** A backend may lack an entry of the kernel table: the primitive then computes on the CPU, between two copies. */
+function evaluate<P>(primitive: Primitive<P>, inputs: readonly Tensor[], params: P): Tensor[] {
+  try {
+    return primitive.kernel(inputs, params);
+  } catch (error) {
+    if ((error as { code?: unknown }).code !== 'TAUTGRAD_NO_KERNEL') throw error;
+    return throughCpu(inputs, (moved) => primitive.kernel(moved, params));
+  }
+}
+
 /** Applies a primitive to values at any mixture of levels: the innermost transformation acts first. */
 export function bind<P>(primitive: Primitive<P>, inputs: readonly Tensor[], params: P): Tensor[] {
   let top: Trace | undefined;
   for (const input of inputs) {
     if (input instanceof Tracer && (top === undefined || input.trace.level > top.level)) top = input.trace;
   }
-  if (top === undefined) return primitive.kernel(inputs, params);
+  if (top === undefined) return evaluate(primitive, inputs, params);
   if (!top.open) {
     throw new Error(
       `Expected values of the running function for "${primitive.name}" but received one that escaped from a grad, jvp or vjp that has ended`,

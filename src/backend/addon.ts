@@ -24,6 +24,7 @@ interface Addon {
   trim(): void;
   loadCuda(): string;
   describe(device: number): string;
+  hasKernel(device: number, name: string): boolean;
 }
 
 const TABLE_VERSION = 2;

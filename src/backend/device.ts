@@ -58,5 +58,16 @@ export function setDevice(name: DeviceName): void {
   current = name;
 }
 
+/** Runs `body` while new tensors are made on another device. */
+export function withDevice<T>(name: DeviceName, body: () => T): T {
+  const before = current;
+  setDevice(name);
+  try {
+    return body();
+  } finally {
+    current = before;
+  }
+}
+
 const requested = process.env.TAUTGRAD_DEVICE;
 if (requested !== undefined && requested !== '') setDevice(requested as DeviceName);

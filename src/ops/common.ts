@@ -51,16 +51,6 @@ export function constant(value: number, dtype: DType): Tensor {
   return made;
 }
 
-/** Runs a kernel on copies of its inputs in the CPU's memory, and brings the outputs back to the inputs' device. */
-export function throughHost(inputs: readonly Tensor[], kernel: (moved: Tensor[]) => Tensor[]): Tensor[] {
-  const home = inputs[0]!.device;
-  const moved = inputs.map((t) => t.to('cpu'));
-  const outputs = kernel(moved);
-  const back = outputs.map((t) => t.to(home));
-  for (const t of [...moved, ...outputs]) t.dispose();
-  return back;
-}
-
 /** Zero-filled storage of the given shape. */
 export function zerosOf(shape: Shape, dtype: DType): Tensor {
   const y = Tensor.empty(dtype, shape);

@@ -5,9 +5,9 @@
  */
 import { bind, bind1, definePrimitive, type Primitive, sumTangents, type Tangent } from '../autodiff/index.js';
 import { kernels } from '../backend/index.js';
-import { linesAlong, type Shape, sizeOf, Tensor } from '../tensor/index.js';
+import { linesAlong, type Shape, sizeOf, Tensor, throughCpu } from '../tensor/index.js';
 import { reshape } from './broadcast.js';
-import { code, constant, throughHost } from './common.js';
+import { code, constant } from './common.js';
 import { difference, differenceAdjoint } from './difference.js';
 import { compare, mul, select, sign, sub } from './elementwise.js';
 import { narrow } from './movement.js';
@@ -159,12 +159,12 @@ export const prox2dPrimitive: Primitive<Prox2dParams> = definePrimitive<Prox2dPa
   kernel: (inputs, params) => {
     // The exact finish is a program for the CPU.
     if (params.method === kernels.Tv2dMethod.exact && inputs.some((t) => t.device !== 'cpu'))
-      return throughHost(inputs, (moved) => prox2dPrimitive.kernel(moved, params));
+      return throughCpu(inputs, (moved) => prox2dPrimitive.kernel(moved, params));
     const { x, rows, cols, wx, wy, init } = unpack2d(inputs, params);
-    const y = Tensor.empty(x.dtype, x.shape, x.device);
-    const report = Tensor.empty('float64', [sizeOf(x.shape.slice(0, -2)), kernels.TV_REPORT], x.device);
-    const dual = params.detailed ? Tensor.empty(x.dtype, dualShape(x.shape), x.device) : undefined;
-    const labels = params.detailed ? Tensor.empty('int32', x.shape, x.device) : undefined;
+    const y = Tensor.empty(x.dtype, x.shape);
+    const report = Tensor.empty('float64', [sizeOf(x.shape.slice(0, -2)), kernels.TV_REPORT]);
+    const dual = params.detailed ? Tensor.empty(x.dtype, dualShape(x.shape)) : undefined;
+    const labels = params.detailed ? Tensor.empty('int32', x.shape) : undefined;
     if (x.size > 0) {
       kernels.prox2d(
         code(x),

@@ -1,5 +1,5 @@
 /** Tensors: dense, row-major, reference-counted native memory. */
-import { addon, DEVICE_INDEX, type DeviceName, device, kernels, requireDevice } from '../backend/index.js';
+import { addon, DEVICE_INDEX, type DeviceName, device, kernels, requireDevice, withDevice } from '../backend/index.js';
 import { checkDType, DTYPE_ARRAY, DTYPE_BYTES, DTYPE_CODE, type DType, dtypeOf, type TypedArray } from './dtype.js';
 import { adopt } from './scope.js';
 import { checkShape, formatShape, type Shape, sameShape, sizeOf } from './shape.js';
@@ -191,6 +191,16 @@ export class Tensor {
   toString(): string {
     return `Tensor(${this.dtype}, ${formatShape(this.shape)}${this.disposed ? ', disposed' : ''})`;
   }
+}
+
+/** Runs `body` on copies of its inputs in the CPU's memory, and brings the results back to the inputs' device. */
+export function throughCpu(inputs: readonly Tensor[], body: (moved: Tensor[]) => Tensor[]): Tensor[] {
+  const home = inputs[0]?.device ?? 'cpu';
+  const moved = inputs.map((t) => t.to('cpu'));
+  const results = withDevice('cpu', () => body(moved));
+  const back = results.map((t) => t.to(home));
+  for (const t of [...moved, ...results]) t.dispose();
+  return back;
 }
 
 /** Numbers, nested arrays of numbers, or a typed array. */

@@ -39,6 +39,16 @@ describe('the emulated CUDA backend', () => {
     expect(status).toBe(0);
   }, 300_000);
 
+  it.each([1, 2])('agrees with the CPU backend on every entry of the kernel table, seed %i', (seed) => {
+    const { status, stdout, stderr } = spawnSync(process.execPath, ['test/gpu/agreement.mjs', '--rounds', '2', '--seed', String(seed)], {
+      cwd: root,
+      encoding: 'utf8',
+      env: { ...process.env, TAUTGRAD_CUDA_LIBRARY: library, TAUTGRAD_EMULATION_SEED: String(seed) },
+    });
+    expect(stdout + stderr).not.toMatch(/DISAGREES|has no case|rror/);
+    expect(status).toBe(0);
+  }, 120_000);
+
   it('gives the same bits whatever the order of blocks and threads', () => {
     const script = `
       import { ops, tv, randn, seed } from ${PACKAGE};
