@@ -51,7 +51,7 @@ static const Kernel KERNELS[] = {
     TG_KERNEL(jump_spread),
     TG_KERNEL(prox2d),
     TG_KERNEL(component_average),
-    TG_KERNEL(rof2d),
+    TG_KERNEL(rof),
 };
 constexpr int KERNEL_COUNT = sizeof KERNELS / sizeof KERNELS[0];
 
