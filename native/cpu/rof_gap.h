@@ -1,7 +1,8 @@
 // The certificate of an isotropic image: y = x - D^T u and its duality gap, in double, with u pulled into the ball pixel by pixel.
 //
 //   P(y) - D(u) = lambda sum |Dy| - <u, Dy> + 1/2 |y - z|^2,  z = x - D^T u,  and  <u, Dy> = <y, x - z> by parts,
-// where x - z sums to 0, so that y may be taken from any level. y is z rounded to the image's precision.
+// where x - z sums to 0, so that y may be taken from any level. y is z (FISTA) or the primal iterate, in the image's precision: with z the
+// primal-dual method's gap closes several times later, and in float32 not to 1e-6.
 #pragma once
 
 #include "../kernels/tv2d_certificate.h"
@@ -51,13 +52,14 @@ template <class T, int DIMS> struct RofCertificate {
         const int64_t at = c * volume + l * plane() + r * w;
         const double *deep = here + c * DIMS * part + r * (w + 1) + 1, *deep_before = before + (deep - here);
         const double *wide = deep + (DIMS - 1) * part, *high = deep + part; // high: the rows' component in 3D
+        const T *iterate = field.primal_dual ? field.y + c * field.volume + l * field.layer + r * field.stride : nullptr;
         constexpr int PARTS = 8;
         double a[PARTS] = {}, b[PARTS] = {}, d[PARTS] = {};
         const auto pixel = [&](int64_t j, int k) TG_LAMBDA {
           double flow = wide[j] - wide[j - 1] + deep[j] - deep_before[j];
           if (DIMS == 3) flow += high[j] - (r > 0 ? high[j - (w + 1)] : 0);
           const double xi = double(x[at + j]), z = xi + flow;
-          y[at + j] = T(z);
+          y[at + j] = iterate ? T(base + unit * double(iterate[j])) : T(z);
           const double yi = double(y[at + j]);
           a[k] += (yi - base) * flow; // = -(y - base) (x - z)
           b[k] += (yi - z) * (yi - z);
