@@ -191,6 +191,8 @@ typedef struct tg_backend {
    * the solver starts (0 when NULL), dual receives the last one. */
   int (*rof)(int64_t dtype, const tg_rof *p, double tolerance, const void *x, const void *lambda, const void *init, void *y, void *dual,
              void *report, const void *cancel);
+  /* The Jacobian of rof in x at its solution (y, dual) times v, self-adjoint; all in float64, laid out as in rof. */
+  int (*rof_derivative)(const tg_rof *p, const void *y, const void *dual, const void *lambda, const void *v, void *out);
 } tg_backend;
 
 /* Fills the CPU backend's table with the widest instruction set this machine has (or the one TAUTGRAD_ISA names). */

@@ -308,5 +308,7 @@ type RofArguments = [
 ];
 export const rof = kernel<RofArguments>('rof');
 export const rofAsync = asyncKernel<RofArguments>('rof');
+export const rofDerivative =
+  kernel<[p: RofParams, y: Address, dual: Address, lambda: Address, v: Address, out: Address]>('rof_derivative');
 
 export { type Address, addon } from './addon.js';

@@ -1,8 +1,28 @@
 /** Isotropic total variation: the model of Rudin, Osher and Fatemi. */
 import { bind } from '../autodiff/index.js';
 import { kernels } from '../backend/index.js';
-import { cast, checkFloat, checkTensor, type Operand, type RofParams, rofDualShape, rofPrimitive } from '../ops/index.js';
-import { formatShape, sameShape, type Tensor, tidy } from '../tensor/index.js';
+import {
+  add,
+  besideField,
+  cast,
+  checkFloat,
+  checkTensor,
+  compare,
+  div,
+  gradientAdjoint,
+  gradientField,
+  mul,
+  type Operand,
+  type RofParams,
+  rofDualShape,
+  rofPrimitive,
+  select,
+  sqrt,
+  square,
+  squaredLengths,
+  sub,
+} from '../ops/index.js';
+import { formatShape, sameShape, type Tensor, tidy, zeros } from '../tensor/index.js';
 import { spreadLambda } from './lambda.js';
 import { checkIterations, checkTolerance } from './prox2d.js';
 import { readReports, type SolverReport } from './report.js';
@@ -26,6 +46,15 @@ export interface RofOptions {
   method?: 'auto' | 'fista' | 'primal-dual';
   /** A dual field to start from, as `solveRof` returns it (for a lambda and data nearby: it is projected on the constraint). */
   init?: Tensor;
+  /**
+   * 'implicit' (default): the derivative of the exact solution in x and lambda, by conjugate gradients on the linearised optimality system. The
+   * solve behind it goes to a relative gap of 1e-13 in float64; against central differences the error is about 1e-6 of the derivative, but
+   * where a pixel's gradient is just leaving 0 the derivative itself jumps. Not twice differentiable. 'unrolled': the derivative of exactly
+   * `iterations` steps of FISTA without restart, any number of times.
+   */
+  gradient?: 'implicit' | 'unrolled';
+  /** Steps of the unrolled method. */
+  iterations?: number;
 }
 
 export interface RofSolution extends SolverReport {
@@ -42,6 +71,7 @@ export interface RofSolution extends SolverReport {
  * (Rudin, Osher & Fatemi 1992).
  * @param x [..., height, width], or [..., depth, height, width] with `dims: 3`; float32 or float64
  * @param lambda a number >= 0, or a tensor that broadcasts against the leading axes (without the channels where these are coupled)
+ * Differentiable in x and lambda, in forward and reverse mode.
  * @throws RangeError for a negative or NaN lambda, an empty image, or shapes that do not fit
  */
 export function rof(x: Tensor, lambda: Operand, options: RofOptions = {}): Tensor {
@@ -85,5 +115,31 @@ function run(x: Tensor, lambda: Operand, options: RofOptions, withDual: boolean)
     coupled,
     withDual,
   };
-  return bind(rofPrimitive, inputs, params);
+  const { gradient = 'implicit', iterations } = options;
+  if (gradient !== 'implicit' && gradient !== 'unrolled')
+    throw new TypeError(`Expected 'implicit' or 'unrolled' for gradient but received ${String(gradient)}`);
+  if ((gradient === 'unrolled') !== (iterations !== undefined))
+    throw new TypeError(`Expected iterations with gradient 'unrolled', and only there, but received ${String(iterations)}`);
+  if (gradient === 'implicit') return bind(rofPrimitive, inputs, params);
+  if (withDual) throw new TypeError("Expected gradient 'implicit' for solveRof but received 'unrolled'");
+  return [unrolled(inputs, checkIterations(iterations, 'iterations'), params)];
+}
+
+/** FISTA (Beck & Teboulle 2009) in differentiable operations. */
+function unrolled([x, lambda, init]: readonly Tensor[], iterations: number, params: RofParams): Tensor {
+  const { dims } = params;
+  const bound = besideField(lambda as Tensor, dims);
+  let u = init ?? zeros(rofDualShape((x as Tensor).shape, dims), (x as Tensor).dtype);
+  let v = u;
+  for (let k = 0; k < iterations; k++) {
+    const y = sub(x as Tensor, gradientAdjoint(v, dims));
+    const step = add(v, mul(gradientField(y, dims), 1 / (4 * dims)));
+    // The projection's derivative is the identity inside the ball, its border included.
+    const squares = squaredLengths(step, params);
+    const outside = compare.gt(squares, square(bound));
+    const next = select(outside, mul(step, div(bound, sqrt(select(outside, squares, 1)))), step);
+    v = add(next, mul(sub(next, u), k / (k + 5)));
+    u = next;
+  }
+  return sub(x as Tensor, gradientAdjoint(u, dims));
 }
