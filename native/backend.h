@@ -87,6 +87,14 @@ typedef struct tg_tv2d {
   int64_t max_iterations;
 } tg_tv2d;
 
+typedef enum tg_rof_method { TG_ROF_AUTO = 0, TG_ROF_FISTA = 1, TG_ROF_PRIMAL_DUAL = 2 } tg_rof_method;
+
+/* dims: 2 (depth = 1) or 3. The channels of one image share their gradient's norm (vectorial total variation); 1: plain images. */
+typedef struct tg_rof {
+  int64_t batch, channels, depth, height, width;
+  int64_t dims, method, max_iterations;
+} tg_rof;
+
 /* Solver report, one per image, in float64: TG_TV_REPORT numbers {gap, relative gap, iterations, objective}. */
 #define TG_TV_REPORT 4
 
@@ -182,15 +190,20 @@ typedef struct tg_backend {
    * lambda_rows weighs the differences inside a row. tolerance: relative gap; report: float64 [batch, TG_TV_REPORT].
    * labels: NULL or int32 [batch, height, width]: connected components of the solution (label = smallest pixel index of the component
    * inside its image). dual: NULL or [batch, 2, height, width]: the feasible dual of the certificate, that of the edge from a pixel to its
-   * right neighbour, then to the one below; 0 where there is none. init: NULL or such a dual to start from. cancel: NULL or an int32 in host memory that another
-   * thread sets to nonzero; the kernel then fails with "cancelled". */
+   * right neighbour, then to the one below; 0 where there is none. init: NULL or such a dual to start from. cancel: NULL or an int32 in
+   * host memory that another thread sets to nonzero; the kernel then fails with "cancelled". */
   int (*prox2d)(int64_t dtype, const tg_tv2d *p, double tolerance, const void *x, const void *lambda_rows, const void *lambda_cols,
                 const void *wx, const void *wy, const void *init, void *y, void *dual, void *labels, void *report, const int32_t *cancel);
   /* out = mean of v over each label's pixels: the Jacobian of prox2d in x, self-adjoint. labels: int32 [batch, pixels] as above. */
   int (*component_average)(int64_t dtype, int64_t batch, int64_t pixels, const void *labels, const void *v, void *out);
-  /* isotropic (Rudin-Osher-Fatemi) 2D, forward differences, Neumann boundary; certified gap as in prox2d. lambda: [batch]. */
-  int (*rof2d)(int64_t dtype, const tg_tv2d *p, double tolerance, const void *x, const void *lambda, void *y, void *report,
-               const int32_t *cancel);
+  /* isotropic (Rudin-Osher-Fatemi), forward differences, Neumann boundary: y = argmin 1/2|y-x|^2 + lambda sum |Dy|, the norm over the
+   * last `dims` axes and the channels of a pixel; certified gap as in prox2d. x, y: [batch, channels, depth, height, width];
+   * lambda: [batch]. init, dual: NULL or [batch, channels, dims, depth, height, width], y = x + div(dual), |dual| <= lambda; init is where
+   * the solver starts (0 when NULL), dual receives the last one. */
+  int (*rof)(int64_t dtype, const tg_rof *p, double tolerance, const void *x, const void *lambda, const void *init, void *y, void *dual,
+             void *report, const int32_t *cancel);
+  /* The Jacobian of rof in x at its solution (y, dual) times v, self-adjoint; all in float64, laid out as in rof. */
+  int (*rof_derivative)(const tg_rof *p, const void *y, const void *dual, const void *lambda, const void *v, void *out);
 } tg_backend;
 
 /* Fills the CPU backend's table with the widest instruction set this machine has (or the one TAUTGRAD_ISA names). */

@@ -49,7 +49,8 @@ static const Kernel KERNELS[] = {
     TG_KERNEL(jump_spread),
     TG_KERNEL(prox2d),
     TG_KERNEL(component_average),
-    TG_KERNEL(rof2d),
+    TG_KERNEL(rof),
+    TG_KERNEL(rof_derivative),
 };
 constexpr int KERNEL_COUNT = sizeof KERNELS / sizeof KERNELS[0];
 

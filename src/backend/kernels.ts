@@ -61,6 +61,12 @@ export enum Tv2dMethod {
   exact = 2,
 }
 
+export enum RofMethod {
+  auto = 0,
+  fista = 1,
+  primalDual = 2,
+}
+
 /** Lines of a dense tensor seen as [outer, n, inner]. */
 export interface Lines {
   outer: number;
@@ -97,10 +103,22 @@ export interface Tv2dParams {
   maxIterations: number;
 }
 
+/** Mirrors tg_rof. */
+export interface RofParams {
+  batch: number;
+  channels: number;
+  depth: number;
+  height: number;
+  width: number;
+  dims: 2 | 3;
+  rofMethod: RofMethod;
+  maxIterations: number;
+}
+
 /** Numbers per image in a solver report: gap, relative gap, iterations, objective. */
 export const TV_REPORT = 4;
 
-type Argument = number | Dims | Lines | ConvParams | Tv2dParams;
+type Argument = number | Dims | Lines | ConvParams | Tv2dParams | RofParams;
 
 const block = addon.arguments;
 const index = new Map(addon.kernelNames.map((name, i) => [name, i]));
@@ -115,12 +133,12 @@ function write(values: readonly Argument[]): void {
       for (let i = 0; i < value.length; i++) block[at++] = value[i] as number;
     } else {
       // Structs: the members in the order in which the interfaces above (and the C structs) declare them.
-      for (const member of members(value as Lines | ConvParams | Tv2dParams)) block[at++] = member;
+      for (const member of members(value as Lines | ConvParams | Tv2dParams | RofParams)) block[at++] = member;
     }
   }
 }
 
-function members(value: Lines | ConvParams | Tv2dParams): number[] {
+function members(value: Lines | ConvParams | Tv2dParams | RofParams): number[] {
   if ('outer' in value) return [value.outer, value.n, value.inner];
   if ('cIn' in value) {
     const v = value;
@@ -143,6 +161,8 @@ function members(value: Lines | ConvParams | Tv2dParams): number[] {
       v.groups,
     ];
   }
+  if ('rofMethod' in value)
+    return [value.batch, value.channels, value.depth, value.height, value.width, value.dims, value.rofMethod, value.maxIterations];
   return [value.batch, value.height, value.width, value.method, value.maxIterations];
 }
 
@@ -277,8 +297,21 @@ export const prox2d = kernel<Prox2dArguments>('prox2d');
 export const prox2dAsync = asyncKernel<Prox2dArguments>('prox2d');
 export const componentAverage =
   kernel<[dtype: D, batch: number, pixels: number, labels: Address, v: Address, out: Address]>('component_average');
-type RofArguments = [dtype: D, p: Tv2dParams, tolerance: number, x: Address, lambda: Address, y: Address, report: Address, cancel: Address];
-export const rof2d = kernel<RofArguments>('rof2d');
-export const rof2dAsync = asyncKernel<RofArguments>('rof2d');
+type RofArguments = [
+  dtype: D,
+  p: RofParams,
+  tolerance: number,
+  x: Address,
+  lambda: Address,
+  init: Address,
+  y: Address,
+  dual: Address,
+  report: Address,
+  cancel: Address,
+];
+export const rof = kernel<RofArguments>('rof');
+export const rofAsync = asyncKernel<RofArguments>('rof');
+export const rofDerivative =
+  kernel<[p: RofParams, y: Address, dual: Address, lambda: Address, v: Address, out: Address]>('rof_derivative');
 
 export { type Address, addon } from './addon.js';

@@ -13,5 +13,6 @@ export * from './pooling.js';
 export * from './prox.js';
 export * from './reduce.js';
 export * from './resize.js';
+export * from './rof.js';
 export * from './statistics.js';
 export * from './tridiagonal.js';

@@ -255,37 +255,3 @@ export const componentAveragePrimitive: Primitive<null> = definePrimitive<null>(
   },
   linear: { inputs: [1], transpose: ([ct], [labels]) => [null, bind1(componentAveragePrimitive, [labels!, ct!], null)] },
 });
-
-export interface RofParams {
-  tolerance: number;
-  maxIterations: number;
-}
-
-/** Inputs: x [..., h, w]; lambda [..., 1, 1]. Outputs: y; report float64 [batch, 4]. */
-export const rofPrimitive: Primitive<RofParams> = definePrimitive<RofParams>({
-  name: 'rof',
-  shape: ([x]) => [
-    { dtype: x!.dtype, shape: x!.shape },
-    { dtype: 'float64', shape: [sizeOf(x!.shape.slice(0, -2)), kernels.TV_REPORT] },
-  ],
-  kernel: ([x, lambda], { tolerance, maxIterations }) => {
-    const y = Tensor.empty(x!.dtype, x!.shape);
-    const report = Tensor.empty('float64', [sizeOf(x!.shape.slice(0, -2)), kernels.TV_REPORT]);
-    if (x!.size > 0) {
-      kernels.rof2d(
-        code(x!),
-        tv2dParams(x!, kernels.Tv2dMethod.accelerated, maxIterations),
-        tolerance,
-        x!.address,
-        lambda!.address,
-        y.address,
-        report.address,
-        0,
-      );
-    }
-    return [y, report];
-  },
-  jvp: () => {
-    throw new Error('tv.rof has no derivative in this version: differentiate tv.prox2d (anisotropic) instead');
-  },
-});
