@@ -1,0 +1,4 @@
+/** Inverse problems: linear operators with exact adjoints, and solvers. */
+export { stackOperators, sumOperators } from './combine.js';
+export { adjointError, type NormOptions, operatorNorm } from './measure.js';
+export { identity, LinearOperator, linearOperator, type OperatorSpec } from './operator.js';
