@@ -2,3 +2,4 @@
 export { stackOperators, sumOperators } from './combine.js';
 export { adjointError, type NormOptions, operatorNorm } from './measure.js';
 export { identity, LinearOperator, linearOperator, type OperatorSpec } from './operator.js';
+export { proximalStep, type ResolventOptions, resolvent } from './resolvent.js';

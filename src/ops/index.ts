@@ -1,5 +1,5 @@
 export * from './broadcast.js';
-export { checkFloat, checkTensor, type Operand } from './common.js';
+export { checkFloat, checkTensor, type Operand, zerosOf } from './common.js';
 export * from './conv.js';
 export * from './conv-layer.js';
 export * from './difference.js';
