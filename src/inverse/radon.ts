@@ -105,7 +105,8 @@ export function filteredBackProjection(operator: RadonOperator, y: Tensor, optio
     const spectrum = fft(padded);
     const response = ramp(length, filter);
     const filtered = ifft({ re: mul(spectrum.re, response), im: mul(spectrum.im, response) }).re;
-    // The adjoint spreads each value over 1 / spacing pixels; the ramp is in units of 1 / spacing².
-    return mul(operator.adjoint(narrow(filtered, -1, 0, n)), Math.PI / (operator.angles.length * operator.spacing));
+    // The ramp is in units of 1 / spacing², the integral over detectors in units of the spacing, and the adjoint adds up 1 / spacing
+    // of each view: the units cancel.
+    return mul(operator.adjoint(narrow(filtered, -1, 0, n)), Math.PI / operator.angles.length);
   });
 }

@@ -90,30 +90,25 @@ function lines([height, width]: readonly [number, number], acceleration: number,
   return mask;
 }
 
+/** Spokes at multiples of the golden angle, until there are enough samples: any number of them covers the circle evenly. */
 function radial([height, width]: readonly [number, number], acceleration: number): Uint8Array {
+  const mask = new Uint8Array(height * width);
+  if (acceleration === 1) return mask.fill(1);
   const goal = (height * width) / acceleration;
-  const draw = (spokes: number): Uint8Array => {
-    const mask = new Uint8Array(height * width);
-    const reach = Math.hypot(height, width) / 2;
-    for (let k = 0; k < spokes; k++) {
-      const [c, s] = [Math.cos((Math.PI * k) / spokes), Math.sin((Math.PI * k) / spokes)];
-      for (let t = -reach; t <= reach; t += 0.5) {
-        const [row, column] = [Math.round(Math.floor(height / 2) + t * s), Math.round(Math.floor(width / 2) + t * c)];
-        if (row >= 0 && row < height && column >= 0 && column < width) mask[row * width + column] = 1;
-      }
+  const reach = Math.hypot(height, width) / 2;
+  const golden = (Math.PI * (Math.sqrt(5) - 1)) / 2;
+  const [middleRow, middleColumn] = [Math.floor(height / 2), Math.floor(width / 2)];
+  let count = 0;
+  for (let k = 0; count < goal; k++) {
+    const [c, s] = [Math.cos(golden * k), Math.sin(golden * k)];
+    for (let t = -reach; t <= reach; t += 0.5) {
+      const [row, column] = [Math.round(middleRow + t * s), Math.round(middleColumn + t * c)];
+      if (row < 0 || row >= height || column < 0 || column >= width || mask[row * width + column] === 1) continue;
+      mask[row * width + column] = 1;
+      count++;
     }
-    return mask;
-  };
-  const count = (mask: Uint8Array): number => mask.reduce((sum, value) => sum + value, 0);
-  // The number of samples rises with that of the spokes: bisection.
-  let [low, high] = [1, 1];
-  while (high < 4 * (height + width) && count(draw(high)) < goal) [low, high] = [high, 2 * high];
-  while (high - low > 1) {
-    const middle = Math.floor((low + high) / 2);
-    if (count(draw(middle)) < goal) low = middle;
-    else high = middle;
   }
-  return acceleration === 1 ? new Uint8Array(height * width).fill(1) : draw(high);
+  return mask;
 }
 
 /**
