@@ -25,6 +25,7 @@ export {
   writePicture,
 } from './image-io.js';
 export { addGaussianNoise } from './noise.js';
+export { type NpyArray, readNpy } from './npy.js';
 export { copyPatch, randomPatch } from './patches.js';
 export { type PrefetchedBatch, type PrefetchOptions, type PrefetchSource, prefetchFolder } from './prefetch.js';
 export { deriveSeed, Random, type RandomState } from './random.js';

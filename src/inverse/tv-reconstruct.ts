@@ -1,6 +1,6 @@
 /** Total-variation regularised reconstruction: the baseline that learned regularisers are measured against. */
 import { add, mul, square, sub, sum, zerosOf } from '../ops/index.js';
-import { type Tensor, tidy } from '../tensor/index.js';
+import { full, type Tensor, tidy } from '../tensor/index.js';
 import { prox2d, rof, totalVariation } from '../tv/index.js';
 import { operatorNorm } from './measure.js';
 import { checkTrailing, type LinearOperator } from './operator.js';
@@ -14,7 +14,7 @@ export interface TvReconstructOptions {
   iterations?: number;
   /** Stops once |x_{k+1} - x_k| <= tolerance |x_{k+1}|. Default 1e-5. */
   tolerance?: number;
-  /** Relative duality gap to which each proximal map is solved. Default 1e-4. */
+  /** Relative duality gap to which each proximal map is solved. Default 1e-3. */
   proxTolerance?: number;
   /** The operator's norm, where it is known. Default: measured by power iteration. */
   norm?: number;
@@ -39,7 +39,7 @@ export interface TvReconstruction {
  */
 export function tvReconstruct(operator: LinearOperator, z: Tensor, lambda: number, options: TvReconstructOptions = {}): TvReconstruction {
   checkTrailing(z, operator.outputShape, 'z', operator.name);
-  const { isotropic = true, start, iterations = 300, tolerance = 1e-5, proxTolerance = 1e-4, onIteration } = options;
+  const { isotropic = true, start, iterations = 300, tolerance = 1e-5, proxTolerance = 1e-3, onIteration } = options;
   if (!(lambda >= 0 && lambda < Number.POSITIVE_INFINITY)) {
     throw new RangeError(`Expected a number >= 0 for lambda but received ${String(lambda)}`);
   }
@@ -53,8 +53,7 @@ export function tvReconstruct(operator: LinearOperator, z: Tensor, lambda: numbe
     throw new RangeError(`Expected an operator on images for tvReconstruct but received ${operator.name} of rank ${shape.length}`);
   if (start !== undefined) checkTrailing(start, shape, 'start', operator.name);
   return tidy(() => {
-    // The power iteration approaches the norm from below.
-    const norm = options.norm ?? (operator.inputShape.length === 0 ? elementwiseNorm(operator, z) : operatorNorm(operator) * 1.01);
+    const norm = options.norm ?? tvNorm(operator);
     if (!(norm > 0 && norm < Number.POSITIVE_INFINITY)) throw new RangeError(`Expected a number > 0 for norm but received ${norm}`);
     const step = 1 / (norm * norm);
     const prox = (v: Tensor): Tensor =>
@@ -86,8 +85,9 @@ export function tvReconstruct(operator: LinearOperator, z: Tensor, lambda: numbe
   });
 }
 
-/** An elementwise operator of any shape c Id: its factor. */
-const elementwiseNorm = (operator: LinearOperator, z: Tensor): number => {
-  const one = add(zerosOf([1], z.dtype), 1);
-  return Math.abs(operator.apply(one).item());
-};
+/** @internal The operator's norm for step sizes: the power iteration approaches it from below. */
+export function tvNorm(operator: LinearOperator): number {
+  if (operator.inputShape.length > 0) return operatorNorm(operator) * 1.01;
+  // An elementwise operator of any shape is c Id.
+  return tidy(() => Math.abs(operator.apply(full([], 1)).item()));
+}
