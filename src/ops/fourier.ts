@@ -1,6 +1,7 @@
 /**
- * Discrete Fourier transforms of any size. A line of up to 1024 samples is one product with the DFT matrix (for the sizes of images as
- * fast as a general FFT on these kernels, and differentiable as it stands); a longer one is split as n = a b (Cooley and Tukey 1965).
+ * Discrete Fourier transforms of any size. A line of up to 1024 samples is one product with the DFT matrix (differentiable as it stands, and
+ * 4 to 7 times slower than a fast transform at the sizes of images: bench/RESULTS.md); a longer one is split as n = a b (Cooley and Tukey
+ * 1965).
  */
 import { device } from '../backend/index.js';
 import { checkAxes, type DType, formatShape, outsideScopes, type Shape, sameShape, Tensor, tensor, tidy } from '../tensor/index.js';
