@@ -26,6 +26,7 @@
       "native/cpu/jumps.cpp",
       "native/cpu/prox2d.cpp",
       "native/cpu/rof.cpp",
+      "native/cpu/fourier.cpp",
       "native/cpu/radon.cpp"
     ],
     "addon_sources": [

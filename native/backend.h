@@ -195,6 +195,12 @@ typedef struct tg_backend {
   int (*rof2d)(int64_t dtype, const tg_tv2d *p, double tolerance, const void *x, const void *lambda, void *y, void *report,
                const int32_t *cancel);
 
+  /* ---- Fourier transforms (float32 and float64) ----
+   * y_k = scale sum_j x_j exp(direction 2 pi i j k / n) along the middle axis, direction 1 or -1; no prime factor of n above 13.
+   * im: NULL stands for zeros. */
+  int (*fft)(int64_t dtype, const tg_lines *lines, int64_t direction, double scale, const void *re, const void *im, void *out_re,
+             void *out_im);
+
   /* ---- tomography (float32 and float64) ---- */
   /* y = the integrals of x along the rays; angles: float64 [views], radians; spacing of the detectors in pixels. The adjoint is exact. */
   int (*radon_forward)(int64_t dtype, const tg_radon *p, double spacing, const void *angles, const void *x, void *y);

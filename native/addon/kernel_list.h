@@ -50,6 +50,7 @@ static const Kernel KERNELS[] = {
     TG_KERNEL(prox2d),
     TG_KERNEL(component_average),
     TG_KERNEL(rof2d),
+    TG_KERNEL(fft),
     TG_KERNEL(radon_forward),
     TG_KERNEL(radon_adjoint),
 };

@@ -289,6 +289,8 @@ type RofArguments = [dtype: D, p: Tv2dParams, tolerance: number, x: Address, lam
 export const rof2d = kernel<RofArguments>('rof2d');
 export const rof2dAsync = asyncKernel<RofArguments>('rof2d');
 
+export const fft =
+  kernel<[dtype: D, lines: Lines, direction: number, scale: number, re: Address, im: Address, outRe: Address, outIm: Address]>('fft');
 export const radonForward = kernel<[dtype: D, p: RadonParams, spacing: number, angles: Address, x: Address, y: Address]>('radon_forward');
 export const radonAdjoint = kernel<[dtype: D, p: RadonParams, spacing: number, angles: Address, y: Address, x: Address]>('radon_adjoint');
 
