@@ -27,7 +27,9 @@
       "native/cpu/jumps.cpp",
       "native/cpu/prox2d.cpp",
       "native/cpu/rof.cpp",
-      "native/cpu/rof_derivative.cpp"
+      "native/cpu/rof_derivative.cpp",
+      "native/cpu/fourier.cpp",
+      "native/cpu/radon.cpp"
     ],
     "addon_sources": [
       "native/addon/addon.cpp",

@@ -98,6 +98,11 @@ typedef struct tg_rof {
 /* Solver report, one per image, in float64: TG_TV_REPORT numbers {gap, relative gap, iterations, objective}. */
 #define TG_TV_REPORT 4
 
+/* Parallel-beam projections of [batch, height, width] to [batch, views, detectors] (kernels/radon.h). */
+typedef struct tg_radon {
+  int64_t batch, height, width, views, detectors;
+} tg_radon;
+
 typedef struct tg_backend {
   uint32_t version; /* TG_BACKEND_VERSION */
   const char *name; /* "cpu" or "cuda" */
@@ -204,6 +209,17 @@ typedef struct tg_backend {
              void *report, const int32_t *cancel);
   /* The Jacobian of rof in x at its solution (y, dual) times v, self-adjoint; all in float64, laid out as in rof. */
   int (*rof_derivative)(const tg_rof *p, const void *y, const void *dual, const void *lambda, const void *v, void *out);
+
+  /* ---- Fourier transforms (float32 and float64) ----
+   * y_k = scale sum_j x_j exp(direction 2 pi i j k / n) along the middle axis, direction 1 or -1; no prime factor of n above 13.
+   * im: NULL stands for zeros. */
+  int (*fft)(int64_t dtype, const tg_lines *lines, int64_t direction, double scale, const void *re, const void *im, void *out_re,
+             void *out_im);
+
+  /* ---- tomography (float32 and float64) ---- */
+  /* y = the integrals of x along the rays; angles: float64 [views], radians; spacing of the detectors in pixels. The adjoint is exact. */
+  int (*radon_forward)(int64_t dtype, const tg_radon *p, double spacing, const void *angles, const void *x, void *y);
+  int (*radon_adjoint)(int64_t dtype, const tg_radon *p, double spacing, const void *angles, const void *y, void *x);
 } tg_backend;
 
 /* Fills the CPU backend's table with the widest instruction set this machine has (or the one TAUTGRAD_ISA names). */

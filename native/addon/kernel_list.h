@@ -51,6 +51,9 @@ static const Kernel KERNELS[] = {
     TG_KERNEL(component_average),
     TG_KERNEL(rof),
     TG_KERNEL(rof_derivative),
+    TG_KERNEL(fft),
+    TG_KERNEL(radon_forward),
+    TG_KERNEL(radon_adjoint),
 };
 constexpr int KERNEL_COUNT = sizeof KERNELS / sizeof KERNELS[0];
 

@@ -115,10 +115,20 @@ export interface RofParams {
   maxIterations: number;
 }
 
+/** Mirrors tg_radon. */
+export interface RadonParams {
+  batch: number;
+  height: number;
+  width: number;
+  views: number;
+  detectors: number;
+}
+
 /** Numbers per image in a solver report: gap, relative gap, iterations, objective. */
 export const TV_REPORT = 4;
 
-type Argument = number | Dims | Lines | ConvParams | Tv2dParams | RofParams;
+type Struct = Lines | ConvParams | Tv2dParams | RofParams | RadonParams;
+type Argument = number | Dims | Struct;
 
 const block = addon.arguments;
 const index = new Map(addon.kernelNames.map((name, i) => [name, i]));
@@ -133,12 +143,12 @@ function write(values: readonly Argument[]): void {
       for (let i = 0; i < value.length; i++) block[at++] = value[i] as number;
     } else {
       // Structs: the members in the order in which the interfaces above (and the C structs) declare them.
-      for (const member of members(value as Lines | ConvParams | Tv2dParams | RofParams)) block[at++] = member;
+      for (const member of members(value as Struct)) block[at++] = member;
     }
   }
 }
 
-function members(value: Lines | ConvParams | Tv2dParams | RofParams): number[] {
+function members(value: Struct): number[] {
   if ('outer' in value) return [value.outer, value.n, value.inner];
   if ('cIn' in value) {
     const v = value;
@@ -163,6 +173,7 @@ function members(value: Lines | ConvParams | Tv2dParams | RofParams): number[] {
   }
   if ('rofMethod' in value)
     return [value.batch, value.channels, value.depth, value.height, value.width, value.dims, value.rofMethod, value.maxIterations];
+  if ('views' in value) return [value.batch, value.height, value.width, value.views, value.detectors];
   return [value.batch, value.height, value.width, value.method, value.maxIterations];
 }
 
@@ -311,7 +322,11 @@ type RofArguments = [
 ];
 export const rof = kernel<RofArguments>('rof');
 export const rofAsync = asyncKernel<RofArguments>('rof');
-export const rofDerivative =
-  kernel<[p: RofParams, y: Address, dual: Address, lambda: Address, v: Address, out: Address]>('rof_derivative');
+export const rofDerivative = kernel<[p: RofParams, y: Address, dual: Address, lambda: Address, v: Address, out: Address]>('rof_derivative');
+
+export const fft =
+  kernel<[dtype: D, lines: Lines, direction: number, scale: number, re: Address, im: Address, outRe: Address, outIm: Address]>('fft');
+export const radonForward = kernel<[dtype: D, p: RadonParams, spacing: number, angles: Address, x: Address, y: Address]>('radon_forward');
+export const radonAdjoint = kernel<[dtype: D, p: RadonParams, spacing: number, angles: Address, y: Address, x: Address]>('radon_adjoint');
 
 export { type Address, addon } from './addon.js';

@@ -8,6 +8,12 @@ export function positiveNumber(text: string): number {
   return value;
 }
 
+export function nonNegativeNumber(text: string): number {
+  const value = parse(text);
+  if (!(value >= 0 && value < Infinity)) throw new InvalidArgumentError(`Expected a number of at least 0 but received "${text}".`);
+  return value;
+}
+
 export function positiveInteger(text: string): number {
   const value = parse(text);
   if (!Number.isSafeInteger(value) || value < 1) {

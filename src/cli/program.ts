@@ -1,5 +1,5 @@
 import { Command, Option } from 'commander';
-import { lambdaOrAuto, positiveInteger, positiveNumber, seedNumber } from './options.js';
+import { lambdaOrAuto, nonNegativeNumber, positiveInteger, positiveNumber, seedNumber } from './options.js';
 import { withTrainingOptions } from './training/options.js';
 import { version } from './version.js';
 
@@ -78,6 +78,8 @@ export function createProgram(): Command {
     .option('--seed <number>', 'seed of the noise', seedNumber, 0)
     .action(async (options) => (await import('./commands/eval-denoise.js')).evalDenoise(options));
 
+  addReconstruct(program);
+
   command(
     program,
     'report',
@@ -106,6 +108,60 @@ export function createProgram(): Command {
     .action(async (options) => (await import('./commands/quickstart.js')).quickstart(options));
 
   return program;
+}
+
+/** `tautgrad reconstruct ct|mri|sr`: each simulates a scanner on a clean image, reconstructs, and writes a report. */
+function addReconstruct(program: Command): void {
+  const parent = group(program, 'reconstruct', 'simulate a scanner on a clean image, reconstruct, and write a report');
+  const problem = (name: string, description: string, methods: string[], noise: number, ...examples: string[]): Command =>
+    command(parent, name, description, ...examples)
+      .option('--image <file>', 'clean image, a picture or a .npy file (default: the Shepp-Logan phantom)')
+      .option('--size <number>', 'side of the phantom in pixels', positiveInteger, 256)
+      .addOption(new Option('--method <name>', 'how to reconstruct').choices(methods).default('tv'))
+      .addOption(
+        new Option('--lambda <number>', 'strength of total variation; auto: the one of highest PSNR')
+          .argParser(lambdaOrAuto)
+          .default('auto'),
+      )
+      .option('--noise <number>', 'standard deviation of the noise of the measurements', nonNegativeNumber, noise)
+      .option('--out <folder>', 'folder of the results', `runs/${name}`)
+      .option('--seed <number>', 'seed of the noise and of random masks', seedNumber, 0);
+
+  problem(
+    'ct',
+    'computed tomography with parallel beams',
+    ['fbp', 'tv'],
+    0.5,
+    'tautgrad reconstruct ct --angles 45',
+    'tautgrad reconstruct ct --image slice.png --method fbp --filter ram-lak',
+  )
+    .option('--angles <number>', 'views, equally spaced in half a turn', positiveInteger, 90)
+    .addOption(new Option('--filter <name>', 'filter of the back-projection').choices(['hann', 'ram-lak']).default('hann'))
+    .action(async (options) => (await import('./commands/reconstruct.js')).reconstructCt(options));
+
+  problem(
+    'mri',
+    'Cartesian magnetic resonance imaging with several coils',
+    ['zero-filling', 'tv'],
+    0.01,
+    'tautgrad reconstruct mri --acceleration 4 --coils 4',
+    'tautgrad reconstruct mri --image brain.npy --mask mask.npy',
+  )
+    .option('--coils <number>', 'simulated receiver coils', positiveInteger, 4)
+    .option('--acceleration <number>', 'how many times fewer samples than a full scan', positiveNumber, 4)
+    .addOption(new Option('--pattern <name>', 'of the sampling mask').choices(['lines', 'radial']).default('lines'))
+    .option('--mask <file>', 'sampling mask, a picture or a .npy file, white where k-space is sampled, its centre in the middle')
+    .action(async (options) => (await import('./commands/reconstruct.js')).reconstructMri(options));
+
+  problem(
+    'sr',
+    'super-resolution of a picture that is first made smaller',
+    ['bicubic', 'tv'],
+    0,
+    'tautgrad reconstruct sr --image photo.png --scale 3',
+  )
+    .option('--scale <number>', 'factor of both axes', positiveInteger, 3)
+    .action(async (options) => (await import('./commands/reconstruct.js')).reconstructSr(options));
 }
 
 /** A command with `--json` and examples in its help. */

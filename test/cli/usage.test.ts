@@ -4,6 +4,16 @@ import { describe, expect, it } from 'vitest';
 import { expectFailure, tautgrad } from '../support/command.js';
 
 const commands = [['info'], ['denoise'], ['train', 'denoise'], ['eval', 'denoise'], ['report'], ['quickstart']];
+const commands = [
+  ['info'],
+  ['denoise'],
+  ['train', 'denoise'],
+  ['eval', 'denoise'],
+  ['reconstruct', 'ct'],
+  ['reconstruct', 'mri'],
+  ['reconstruct', 'sr'],
+  ['quickstart'],
+];
 
 describe('help', () => {
   it('prints the version', async () => {

@@ -28,7 +28,9 @@ tg_tv2d problem(int64_t batch, int64_t h, int64_t w, int64_t iterations = 100000
   return {batch, h, w, method, iterations};
 }
 
-tg_rof rof_problem(const tg_tv2d &p, int64_t method = TG_ROF_AUTO) { return {p.batch, 1, 1, p.height, p.width, 2, method, p.max_iterations}; }
+tg_rof rof_problem(const tg_tv2d &p, int64_t method = TG_ROF_AUTO) {
+  return {p.batch, 1, 1, p.height, p.width, 2, method, p.max_iterations};
+}
 
 template <class A, class C> double distance(const A &a, const C &b) {
   double worst = 0;
@@ -207,7 +209,8 @@ void cancellation() {
   const double lambda = 0.5;
   const int32_t stop = 1;
   const auto p = problem(1, 64, 64);
-  CHECK(B->prox2d(TG_F64, &p, 1e-9, x.data(), &lambda, &lambda, nullptr, nullptr, nullptr, y.data(), nullptr, nullptr, report.data(), &stop) == TG_FAILED);
+  CHECK(B->prox2d(TG_F64, &p, 1e-9, x.data(), &lambda, &lambda, nullptr, nullptr, nullptr, y.data(), nullptr, nullptr, report.data(),
+                  &stop) == TG_FAILED);
   CHECK(std::strstr(B->last_error(), "cancelled") != nullptr);
   const auto q = rof_problem(p);
   CHECK(B->rof(TG_F64, &q, 1e-9, x.data(), &lambda, nullptr, y.data(), nullptr, report.data(), &stop) == TG_FAILED);

@@ -9,6 +9,8 @@ import { type Fn, normal, positive } from '../support/numeric.js';
 import { map1, map2, type Reference, reference } from '../support/reference.js';
 import { type Row, testRow } from '../support/rows.js';
 import { convLayerRows, convRows } from './conv-rows.js';
+import { fftRows } from './fft-rows.js';
+import { radonRows } from './radon-rows.js';
 import { proxRows, tridiagonalRows } from './solver-rows.js';
 
 const away = (shape: readonly number[], seed: number): Tensor => {
@@ -284,6 +286,8 @@ const rows: Row[] = [
   ...tridiagonalRows(),
   ...convLayerRows(),
   ...proxRows(),
+  ...radonRows(),
+  ...fftRows(),
 ];
 
 function sumOver(x: Reference, keep: (at: number[]) => boolean): number {
