@@ -26,7 +26,8 @@
       "native/cpu/jumps.cpp",
       "native/cpu/prox2d.cpp",
       "native/cpu/rof.cpp",
-      "native/cpu/rof_derivative.cpp"
+      "native/cpu/rof_derivative.cpp",
+      "native/cpu/prox3d.cpp"
     ],
     "addon_sources": [
       "native/addon/addon.cpp",

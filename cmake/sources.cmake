@@ -22,7 +22,8 @@ set(TG_ISA_SOURCES
   native/cpu/jumps.cpp
   native/cpu/prox2d.cpp
   native/cpu/rof.cpp
-  native/cpu/rof_derivative.cpp)
+  native/cpu/rof_derivative.cpp
+  native/cpu/prox3d.cpp)
 set(TG_ADDON_SOURCES
   native/addon/addon.cpp
   native/addon/cuda_loader.cpp)

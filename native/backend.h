@@ -94,6 +94,12 @@ typedef struct tg_rof {
   int64_t dims, method, max_iterations;
 } tg_rof;
 
+typedef struct tg_tv3d {
+  int64_t batch, depth, height, width;
+  int64_t method; /* tg_tv2d_method, over three axes */
+  int64_t max_iterations;
+} tg_tv3d;
+
 /* Solver report, one per image, in float64: TG_TV_REPORT numbers {gap, relative gap, iterations, objective}. */
 #define TG_TV_REPORT 4
 
@@ -193,6 +199,11 @@ typedef struct tg_backend {
              void *report, const void *cancel);
   /* The Jacobian of rof in x at its solution (y, dual) times v, self-adjoint; all in float64, laid out as in rof. */
   int (*rof_derivative)(const tg_rof *p, const void *y, const void *dual, const void *lambda, const void *v, void *out);
+  /* anisotropic 3D, as prox2d with one lambda [batch] and weights (NULL, or one entry per edge: [batch, depth-1, height, width],
+   * [batch, depth, height-1, width], [batch, depth, height, width-1]) for the differences along depth, height and width. */
+  int (*prox3d)(int64_t dtype, const tg_tv3d *p, double tolerance, const void *x, const void *lambda_depth, const void *lambda_height,
+                const void *lambda_width, const void *w_depth, const void *w_height, const void *w_width, void *y, void *labels,
+                void *report, const void *cancel);
 } tg_backend;
 
 /* Fills the CPU backend's table with the widest instruction set this machine has (or the one TAUTGRAD_ISA names). */

@@ -53,6 +53,7 @@ static const Kernel KERNELS[] = {
     TG_KERNEL(component_average),
     TG_KERNEL(rof),
     TG_KERNEL(rof_derivative),
+    TG_KERNEL(prox3d),
 };
 constexpr int KERNEL_COUNT = sizeof KERNELS / sizeof KERNELS[0];
 

@@ -25,4 +25,5 @@ void register_jumps(tg_backend *t);
 void register_prox2d(tg_backend *t);
 void register_rof(tg_backend *t);
 void register_rof_derivative(tg_backend *t);
+void register_prox3d(tg_backend *t);
 } // namespace tautgrad::cpu::TG_ISA

@@ -114,10 +114,20 @@ export interface RofParams {
   maxIterations: number;
 }
 
+/** Mirrors tg_tv3d. */
+export interface Tv3dParams {
+  batch: number;
+  volumeDepth: number;
+  height: number;
+  width: number;
+  method: Tv2dMethod;
+  maxIterations: number;
+}
+
 /** Numbers per image in a solver report: gap, relative gap, iterations, objective. */
 export const TV_REPORT = 4;
 
-type Argument = number | Dims | Lines | ConvParams | Tv2dParams | RofParams;
+type Argument = number | Dims | Lines | ConvParams | Tv2dParams | Tv3dParams | RofParams;
 
 const block = addon.arguments;
 const index = new Map(addon.kernelNames.map((name, i) => [name, i]));
@@ -132,12 +142,12 @@ function write(values: readonly Argument[]): void {
       for (let i = 0; i < value.length; i++) block[at++] = value[i] as number;
     } else {
       // Structs: the members in the order in which the interfaces above (and the C structs) declare them.
-      for (const member of members(value as Lines | ConvParams | Tv2dParams | RofParams)) block[at++] = member;
+      for (const member of members(value as Lines | ConvParams | Tv2dParams | Tv3dParams | RofParams)) block[at++] = member;
     }
   }
 }
 
-function members(value: Lines | ConvParams | Tv2dParams | RofParams): number[] {
+function members(value: Lines | ConvParams | Tv2dParams | Tv3dParams | RofParams): number[] {
   if ('outer' in value) return [value.outer, value.n, value.inner];
   if ('cIn' in value) {
     const v = value;
@@ -160,6 +170,7 @@ function members(value: Lines | ConvParams | Tv2dParams | RofParams): number[] {
       v.groups,
     ];
   }
+  if ('volumeDepth' in value) return [value.batch, value.volumeDepth, value.height, value.width, value.method, value.maxIterations];
   if ('rofMethod' in value)
     return [value.batch, value.channels, value.depth, value.height, value.width, value.dims, value.rofMethod, value.maxIterations];
   return [value.batch, value.height, value.width, value.method, value.maxIterations];
@@ -310,5 +321,23 @@ export const rof = kernel<RofArguments>('rof');
 export const rofAsync = asyncKernel<RofArguments>('rof');
 export const rofDerivative =
   kernel<[p: RofParams, y: Address, dual: Address, lambda: Address, v: Address, out: Address]>('rof_derivative');
+
+type Prox3dArguments = [
+  dtype: D,
+  p: Tv3dParams,
+  tolerance: number,
+  x: Address,
+  lambdaDepth: Address,
+  lambdaHeight: Address,
+  lambdaWidth: Address,
+  wDepth: Address,
+  wHeight: Address,
+  wWidth: Address,
+  y: Address,
+  labels: Address,
+  report: Address,
+  cancel: Address,
+];
+export const prox3d = kernel<Prox3dArguments>('prox3d');
 
 export { type Address, addon } from './addon.js';

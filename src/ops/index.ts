@@ -11,6 +11,7 @@ export * from './movement.js';
 export * from './padding.js';
 export * from './pooling.js';
 export * from './prox.js';
+export * from './prox3d.js';
 export * from './reduce.js';
 export * from './resize.js';
 export * from './rof.js';
