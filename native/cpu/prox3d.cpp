@@ -12,11 +12,11 @@ namespace {
 
 enum Outcome { SOLVED, OUT_OF_MEMORY, CANCELLED };
 
-// One volume. Dual block-coordinate descent over the residuals p_k = in_k - out_k of the proxes along axis k (0 depth, 1 rows' index, 2 within
-// rows), with y = x - p_0 - p_1 - p_2 after every cycle:
+// One volume. Dual block-coordinate descent over the residuals p_k = in_k - out_k of the proxes along axis k (0 depth, 1 rows' index, 2
+// within rows), with y = x - p_0 - p_1 - p_2 after every cycle:
 //   in_0 = x - q_1 - q_2,  in_1 = x - p_0 - q_2,  in_2 = x - p_0 - p_1,
-// where q_k is p_k of the cycle before with Nesterov's momentum and gradient restart. That is not proven to converge for three blocks (it did in
-// every run of the specification's measurements): where the certified gap stops falling, plain Dykstra, which is, goes on.
+// where q_k is p_k of the cycle before with Nesterov's momentum and gradient restart. That is not proven to converge for three blocks (it
+// did in every run of the specification's measurements): where the certified gap stops falling, plain Dykstra, which is, goes on.
 template <class T> class VolumeSolver {
 public:
   VolumeSolver(const tg_tv3d &p, double tolerance, const int32_t *cancel)
@@ -100,8 +100,8 @@ private:
     sums_ = static_cast<double *>(memory_);
     parts_ = sums_ + n_;
     T *at = reinterpret_cast<T *>(parts_ + 2 * p_.depth);
-    T **const arrays[] = {&in_[0],  &in_[1],    &in_[2],    &out_[0], &out_[1], &old_[0], &old_[1],
-                          &ahead_[0], &ahead_[1], &u_[0], &u_[1], &u_[2],   &z_};
+    T **const arrays[] = {&in_[0],    &in_[1],    &in_[2], &out_[0], &out_[1], &old_[0], &old_[1],
+                          &ahead_[0], &ahead_[1], &u_[0],  &u_[1],   &u_[2],   &z_};
     for (T **array : arrays) {
       *array = at;
       at += n_;

@@ -14,8 +14,8 @@
 namespace tautgrad::cpu::TG_ISA {
 namespace {
 
-constexpr double RESIDUAL = 1e-13;   // |r| / |b| at which conjugate gradients stop
-constexpr double STEEPEST = 1e-12;   // |p| - lambda is taken to be at least this share of lambda
+constexpr double RESIDUAL = 1e-13; // |r| / |b| at which conjugate gradients stop
+constexpr double STEEPEST = 1e-12; // |p| - lambda is taken to be at least this share of lambda
 constexpr int64_t MAX_STEPS = 20000;
 
 class RofDerivative {

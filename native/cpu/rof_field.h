@@ -1,7 +1,8 @@
 // The iterations of isotropic total variation on one image or volume, layer by layer (a layer is a row in 2D, a slice in 3D).
 //
 // Primal y = x - D^T u with the dual field u, one vector of DIMS components per pixel and channel, |u| <= bound over the components and
-// channels of a pixel. Component k belongs to the k-th of the last DIMS axes; its entries at the end of that axis stay 0 (Neumann boundary).
+// channels of a pixel. Component k belongs to the k-th of the last DIMS axes; its entries at the end of that axis stay 0 (Neumann
+// boundary).
 //   FISTA (Beck & Teboulle 2009):  u+ = project(v + D (x - D^T v) / |D|^2),  v = u + beta (u - u-)
 //   accelerated primal-dual (Chambolle & Pock 2011, algorithm 2):
 //     u+ = project(u + sigma D ybar),  y+ = (y + tau (x - D^T u+)) / (1 + tau),  ybar = y+ + theta (y+ - y)
@@ -32,9 +33,9 @@ template <class T, int DIMS> struct RofField {
   bool parallel, primal_dual;
   int64_t stride = 0, layer = 0, volume = 0, vectors = 0; // elements; at least one 0 behind every row
   T bound = 0;
-  mask<T> inner{};               // of a row's last vector: the lanes that have a right neighbour
-  T *x = nullptr;                // [channels][layers][rows][stride]
-  T *u[2] = {nullptr, nullptr};  // [channels][DIMS][layers][rows][stride]: the newest and the one before; the primal-dual method has one
+  mask<T> inner{};                // of a row's last vector: the lanes that have a right neighbour
+  T *x = nullptr;                 // [channels][layers][rows][stride]
+  T *u[2] = {nullptr, nullptr};   // [channels][DIMS][layers][rows][stride]: the newest and the one before; the primal-dual method has one
   T *y = nullptr, *bar = nullptr; // FISTA: y in slots of one layer of all channels; primal-dual: whole, laid out as x
   T *zeros = nullptr;
   double *products = nullptr; // per level and layer

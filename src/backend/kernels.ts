@@ -319,8 +319,7 @@ type RofArguments = [
 ];
 export const rof = kernel<RofArguments>('rof');
 export const rofAsync = asyncKernel<RofArguments>('rof');
-export const rofDerivative =
-  kernel<[p: RofParams, y: Address, dual: Address, lambda: Address, v: Address, out: Address]>('rof_derivative');
+export const rofDerivative = kernel<[p: RofParams, y: Address, dual: Address, lambda: Address, v: Address, out: Address]>('rof_derivative');
 
 type Prox3dArguments = [
   dtype: D,

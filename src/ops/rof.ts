@@ -80,7 +80,10 @@ export const rofPrimitive: Primitive<RofParams> = definePrimitive<RofParams>({
     const bound = cast(lambda!, 'float64');
     let direction: Tangent = dx == null ? null : cast(dx, 'float64');
     if (dLambda != null) {
-      const shift = gradientAdjoint(mul(outwardNormal(y, dual, bound, params), besideField(cast(dLambda, 'float64'), params.dims)), params.dims);
+      const shift = gradientAdjoint(
+        mul(outwardNormal(y, dual, bound, params), besideField(cast(dLambda, 'float64'), params.dims)),
+        params.dims,
+      );
       direction = direction === null ? neg(shift) : sub(direction, shift);
     }
     const tangent = direction && cast(bind1(rofDerivativePrimitive, [y, dual, bound, direction], params), x!.dtype);

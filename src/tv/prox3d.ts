@@ -70,7 +70,8 @@ function prepare(x: Tensor, lambda: Operand, options: Prox3dOptions): { inputs: 
   const plain = options.iterations !== undefined;
   if (plain && options.tolerance !== undefined) throw new TypeError('Expected either iterations or tolerance but received both');
   const axes = [x.rank - 3, x.rank - 2, x.rank - 1];
-  const spread = (own: Operand | undefined, name: string): Tensor => spreadLambda(own ?? lambda, x, axes, own === undefined ? 'lambda' : name);
+  const spread = (own: Operand | undefined, name: string): Tensor =>
+    spreadLambda(own ?? lambda, x, axes, own === undefined ? 'lambda' : name);
   const weights = [
     [options.weightsDepth, 'weightsDepth'],
     [options.weightsHeight, 'weightsHeight'],

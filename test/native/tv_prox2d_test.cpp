@@ -28,7 +28,9 @@ tg_tv2d problem(int64_t batch, int64_t h, int64_t w, int64_t iterations = 100000
   return {batch, h, w, method, iterations};
 }
 
-tg_rof rof_problem(const tg_tv2d &p, int64_t method = TG_ROF_AUTO) { return {p.batch, 1, 1, p.height, p.width, 2, method, p.max_iterations}; }
+tg_rof rof_problem(const tg_tv2d &p, int64_t method = TG_ROF_AUTO) {
+  return {p.batch, 1, 1, p.height, p.width, 2, method, p.max_iterations};
+}
 
 template <class A, class C> double distance(const A &a, const C &b) {
   double worst = 0;

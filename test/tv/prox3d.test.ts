@@ -108,7 +108,7 @@ describe('prox3d', () => {
 
   it('differentiates in x, the lambdas and the weights: implicit and unrolled against central differences', () => {
     tidy(() => {
-      const inputs = [normal([2, 3, 4, 4], 9), f64([0.2, 0.3]), f64(0.25), positive([2, 4, 4], 10)] as const;
+      const inputs = [normal([2, 3, 4, 4], 9), f64([0.2, 0.3]), f64(0.25), positive([2, 4, 4], 10)] as [Tensor, Tensor, Tensor, Tensor];
       const directions = inputs.map((v, i) => normal(v.shape, 20 + i)) as unknown as typeof inputs;
       for (const options of [tight, { iterations: 3 }]) {
         const f = (x: Tensor, l: Tensor, own: Tensor, w: Tensor): Tensor =>

@@ -73,7 +73,10 @@ describe('rof', () => {
       const three = ops.broadcastTo(x, [3, 8, 9]);
       const coupled = tv.rof(three, 0.3 * Math.sqrt(3), { ...tight, channels: 'coupled' });
       expect(worst(coupled, ops.broadcastTo(y, [3, 8, 9]))).toBeLessThan(1e-5);
-      const mixed = tv.solveRof(normal([2, 3, 8, 9], 6), tensor([0.2, 0.5], { dtype: 'float64' }), { channels: 'coupled', tolerance: 1e-8 });
+      const mixed = tv.solveRof(normal([2, 3, 8, 9], 6), tensor([0.2, 0.5], { dtype: 'float64' }), {
+        channels: 'coupled',
+        tolerance: 1e-8,
+      });
       expect(mixed.gap.length).toBe(2);
       for (const gap of mixed.relativeGap) expect(gap).toBeLessThanOrEqual(1e-8);
     });
