@@ -29,7 +29,8 @@
       "native/cpu/rof.cpp",
       "native/cpu/rof_derivative.cpp",
       "native/cpu/fourier.cpp",
-      "native/cpu/radon.cpp"
+      "native/cpu/radon.cpp",
+      "native/cpu/prox3d.cpp"
     ],
     "addon_sources": [
       "native/addon/addon.cpp",

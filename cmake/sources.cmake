@@ -25,7 +25,8 @@ set(TG_ISA_SOURCES
   native/cpu/rof.cpp
   native/cpu/rof_derivative.cpp
   native/cpu/fourier.cpp
-  native/cpu/radon.cpp)
+  native/cpu/radon.cpp
+  native/cpu/prox3d.cpp)
 set(TG_ADDON_SOURCES
   native/addon/addon.cpp
   native/addon/cuda_loader.cpp)

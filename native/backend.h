@@ -95,6 +95,12 @@ typedef struct tg_rof {
   int64_t dims, method, max_iterations;
 } tg_rof;
 
+typedef struct tg_tv3d {
+  int64_t batch, depth, height, width;
+  int64_t method; /* tg_tv2d_method, over three axes */
+  int64_t max_iterations;
+} tg_tv3d;
+
 /* Solver report, one per image, in float64: TG_TV_REPORT numbers {gap, relative gap, iterations, objective}. */
 #define TG_TV_REPORT 4
 
@@ -220,6 +226,11 @@ typedef struct tg_backend {
   /* y = the integrals of x along the rays; angles: float64 [views], radians; spacing of the detectors in pixels. The adjoint is exact. */
   int (*radon_forward)(int64_t dtype, const tg_radon *p, double spacing, const void *angles, const void *x, void *y);
   int (*radon_adjoint)(int64_t dtype, const tg_radon *p, double spacing, const void *angles, const void *y, void *x);
+  /* anisotropic 3D, as prox2d with one lambda [batch] and weights (NULL, or one entry per edge: [batch, depth-1, height, width],
+   * [batch, depth, height-1, width], [batch, depth, height, width-1]) for the differences along depth, height and width. */
+  int (*prox3d)(int64_t dtype, const tg_tv3d *p, double tolerance, const void *x, const void *lambda_depth, const void *lambda_height,
+                const void *lambda_width, const void *w_depth, const void *w_height, const void *w_width, void *y, void *labels,
+                void *report, const int32_t *cancel);
 } tg_backend;
 
 /* Fills the CPU backend's table with the widest instruction set this machine has (or the one TAUTGRAD_ISA names). */

@@ -54,6 +54,7 @@ static const Kernel KERNELS[] = {
     TG_KERNEL(fft),
     TG_KERNEL(radon_forward),
     TG_KERNEL(radon_adjoint),
+    TG_KERNEL(prox3d),
 };
 constexpr int KERNEL_COUNT = sizeof KERNELS / sizeof KERNELS[0];
 

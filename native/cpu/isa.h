@@ -27,4 +27,5 @@ void register_rof(tg_backend *t);
 void register_rof_derivative(tg_backend *t);
 void register_fourier(tg_backend *t);
 void register_radon(tg_backend *t);
+void register_prox3d(tg_backend *t);
 } // namespace tautgrad::cpu::TG_ISA

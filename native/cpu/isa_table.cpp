@@ -21,4 +21,5 @@ extern "C" void TG_CONCAT(tg_cpu_register_, TG_ISA)(tg_backend *t) {
   register_rof_derivative(t);
   register_fourier(t);
   register_radon(t);
+  register_prox3d(t);
 }

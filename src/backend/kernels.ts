@@ -124,10 +124,20 @@ export interface RadonParams {
   detectors: number;
 }
 
+/** Mirrors tg_tv3d. */
+export interface Tv3dParams {
+  batch: number;
+  volumeDepth: number;
+  height: number;
+  width: number;
+  method: Tv2dMethod;
+  maxIterations: number;
+}
+
 /** Numbers per image in a solver report: gap, relative gap, iterations, objective. */
 export const TV_REPORT = 4;
 
-type Struct = Lines | ConvParams | Tv2dParams | RofParams | RadonParams;
+type Struct = Lines | ConvParams | Tv2dParams | Tv3dParams | RofParams | RadonParams;
 type Argument = number | Dims | Struct;
 
 const block = addon.arguments;
@@ -171,6 +181,7 @@ function members(value: Struct): number[] {
       v.groups,
     ];
   }
+  if ('volumeDepth' in value) return [value.batch, value.volumeDepth, value.height, value.width, value.method, value.maxIterations];
   if ('rofMethod' in value)
     return [value.batch, value.channels, value.depth, value.height, value.width, value.dims, value.rofMethod, value.maxIterations];
   if ('views' in value) return [value.batch, value.height, value.width, value.views, value.detectors];
@@ -328,5 +339,22 @@ export const fft =
   kernel<[dtype: D, lines: Lines, direction: number, scale: number, re: Address, im: Address, outRe: Address, outIm: Address]>('fft');
 export const radonForward = kernel<[dtype: D, p: RadonParams, spacing: number, angles: Address, x: Address, y: Address]>('radon_forward');
 export const radonAdjoint = kernel<[dtype: D, p: RadonParams, spacing: number, angles: Address, y: Address, x: Address]>('radon_adjoint');
+type Prox3dArguments = [
+  dtype: D,
+  p: Tv3dParams,
+  tolerance: number,
+  x: Address,
+  lambdaDepth: Address,
+  lambdaHeight: Address,
+  lambdaWidth: Address,
+  wDepth: Address,
+  wHeight: Address,
+  wWidth: Address,
+  y: Address,
+  labels: Address,
+  report: Address,
+  cancel: Address,
+];
+export const prox3d = kernel<Prox3dArguments>('prox3d');
 
 export { type Address, addon } from './addon.js';

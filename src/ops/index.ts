@@ -12,6 +12,7 @@ export * from './padding.js';
 export * from './pooling.js';
 export * from './prox.js';
 export * from './radon.js';
+export * from './prox3d.js';
 export * from './reduce.js';
 export * from './resize.js';
 export * from './rof.js';

@@ -40,7 +40,7 @@ export interface RofOptions {
    */
   channels?: 'independent' | 'coupled';
   /**
-   * 'auto' (default): the accelerated primal-dual method of Chambolle and Pock where lambda is a tenth of the data's range or more and there
+   * 'auto' (default): the accelerated primal-dual method of Chambolle and Pock where lambda is 0.08 or more of the data's range (rounded down to a power of two) and there
    * is no `init`, FISTA with restart otherwise.
    */
   method?: 'auto' | 'fista' | 'primal-dual';
@@ -48,7 +48,7 @@ export interface RofOptions {
   init?: Tensor;
   /**
    * 'implicit' (default): the derivative of the exact solution in x and lambda, by conjugate gradients on the linearised optimality system. The
-   * solve behind it goes to a relative gap of 1e-13 in float64; against central differences the error is about 1e-6 of the derivative, but
+   * solve behind it goes to a relative gap of 1e-13 in float64; against central differences the test allows 2e-4 of the derivative, and
    * where a pixel's gradient is just leaving 0 the derivative itself jumps. Not twice differentiable. 'unrolled': the derivative of exactly
    * `iterations` steps of FISTA without restart, any number of times.
    */

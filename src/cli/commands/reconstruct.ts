@@ -6,7 +6,7 @@ import { psnr, ssim } from '../../metrics/index.js';
 import { type Report, writeReport } from '../../report/index.js';
 import { tidy } from '../../tensor/index.js';
 import { formatNumber, formatTable, Output } from '../output.js';
-import { reportFooter } from '../training-report.js';
+import { reportFooter } from '../footer.js';
 import {
   type CommonOptions,
   type CtOptions,
