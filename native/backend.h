@@ -174,7 +174,8 @@ typedef struct tg_backend {
    * lambda_rows weighs the differences inside a row. tolerance: relative gap; report: float64 [batch, TG_TV_REPORT].
    * labels: NULL or int32 [batch, height, width]: connected components of the solution (label = smallest pixel index of the component
    * inside its image). dual: NULL or [batch, 2, height, width]: the feasible dual of the certificate, that of the edge from a pixel to its
-   * right neighbour, then to the one below; 0 where there is none. init: NULL or such a dual to start from. cancel: NULL or an int32 that another thread sets to nonzero; the kernel then fails with "cancelled". */
+   * right neighbour, then to the one below; 0 where there is none. init: NULL or such a dual to start from. cancel: NULL or an int32 that
+   * another thread sets to nonzero; the kernel then fails with "cancelled". */
   int (*prox2d)(int64_t dtype, const tg_tv2d *p, double tolerance, const void *x, const void *lambda_rows, const void *lambda_cols,
                 const void *wx, const void *wy, const void *init, void *y, void *dual, void *labels, void *report, const void *cancel);
   /* out = mean of v over each label's pixels: the Jacobian of prox2d in x, self-adjoint. labels: int32 [batch, pixels] as above. */

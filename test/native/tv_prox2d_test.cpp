@@ -205,7 +205,8 @@ void cancellation() {
   const double lambda = 0.5;
   const int32_t stop = 1;
   const auto p = problem(1, 64, 64);
-  CHECK(B->prox2d(TG_F64, &p, 1e-9, x.data(), &lambda, &lambda, nullptr, nullptr, nullptr, y.data(), nullptr, nullptr, report.data(), &stop) == TG_FAILED);
+  CHECK(B->prox2d(TG_F64, &p, 1e-9, x.data(), &lambda, &lambda, nullptr, nullptr, nullptr, y.data(), nullptr, nullptr, report.data(),
+                  &stop) == TG_FAILED);
   CHECK(std::strstr(B->last_error(), "cancelled") != nullptr);
   CHECK(B->rof2d(TG_F64, &p, 1e-9, x.data(), &lambda, y.data(), report.data(), &stop) == TG_FAILED);
 }
