@@ -5,6 +5,7 @@
 #include "isa.h"
 #include "line_chunks.h"
 #include "line_lanes.h"
+#include "line_scan.h"
 #include "line_tiles.h"
 #include "parallel.h"
 
@@ -118,8 +119,11 @@ public:
     const int64_t at = p_.offset(line);
     const T lambda = lambda_[line * lambda_stride_], *w = weights_ ? weights_ + p_.edge_offset(line) : nullptr;
     const Chunks result = prox_long_line(p_.n, p_.inner, x_ + at, lambda, w, y_ + at, SCRATCH_TILE);
-    if (result == Chunks::apart) return prox_line(p_.n, x_ + at, double(lambda), w, y_ + at, p_.inner);
-    return result == Chunks::solved;
+    if (result != Chunks::apart) return result == Chunks::solved;
+    if (w) return prox_line(p_.n, x_ + at, double(lambda), w, y_ + at, p_.inner);
+    const ScannedLine scanned = LineScan<T>(p_.n, x_ + at, p_.inner, double(lambda), y_ + at).solve();
+    return scanned.end == p_.n ||
+           prox_line(p_.n, x_ + at, double(lambda), w, y_ + at, p_.inner, scanned.end, scanned.direction, scanned.previous);
   }
 
 private:

@@ -263,7 +263,7 @@ template <class T> void long_lines(uint64_t seed) {
   check::Random random(seed);
   for (int trial = 0; trial < 24; ++trial) {
     const int64_t n = 8192 + random.below(60000);
-    const double lambda = trial % 8 == 7 ? 1e30 : trial % 8 == 6 ? 0 : std::pow(10, 2.5 * random.uniform() - 1);
+    const double lambda = trial % 8 == 7 ? 1e30 : trial % 8 == 6 ? 0 : std::pow(10, 4 * random.uniform() - 1);
     std::vector<T> x(static_cast<size_t>(n)), columns(x.size() * 3), weights(x.size() - 1), wide(weights.size() * 3);
     for (int64_t i = 0; i < n; ++i) {
       const double smooth = 3 * std::sin(double(i) * 1e-3), steps = double(i / 300 % 4);
