@@ -53,7 +53,8 @@ private:
     const int64_t window = chunk_ + overlap_ + 1;
     const int32_t stride = tile_stride<T>(window);
     const int64_t size = count * stride + 64, arrays = weights_ ? 3 : 2;
-    T *memory = static_cast<T *>(scratch(slot_, (arrays * size + 2 * count + 16) * int64_t(sizeof(T)) + count * int64_t(sizeof(UnfinishedLine<T>))));
+    T *memory = static_cast<T *>(
+        scratch(slot_, (arrays * size + 2 * count + 16) * int64_t(sizeof(T)) + count * int64_t(sizeof(UnfinishedLine<T>))));
     if (!memory) return 2;
     T *samples = memory + 16, *out = samples + size, *widths = weights_ ? out + size : nullptr;
     T *lambdas = memory + arrays * size, *lengths = lambdas + count;

@@ -73,7 +73,8 @@ public:
     const int64_t first = tile_index * p_.per_tile, rest = p_.lines - first, count = rest < p_.per_tile ? rest : p_.per_tile;
     const bool direct = !weights_ && p_.direct && (first + count) * p_.n + Lanes<T>::width <= p_.lines * p_.n;
     const int64_t size = direct ? 0 : count * p_.stride + 64, arrays = weights_ ? 3 : 2;
-    T *memory = static_cast<T *>(scratch(SCRATCH_TILE, (arrays * size + count + 16) * int64_t(sizeof(T)) + count * int64_t(sizeof(UnfinishedLine<T>))));
+    T *memory = static_cast<T *>(
+        scratch(SCRATCH_TILE, (arrays * size + count + 16) * int64_t(sizeof(T)) + count * int64_t(sizeof(UnfinishedLine<T>))));
     if (!memory) return false;
     T *samples = memory + 16, *out = samples + size, *widths = weights_ ? out + size : nullptr; // 16: see LineTile
     T *lambdas = memory + arrays * size;

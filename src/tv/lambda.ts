@@ -61,11 +61,11 @@ function broadcastsTo(from: Shape, to: Shape): boolean {
   }
 }
 
-/** A validity mask in x's shape and dtype: 1 where `mask` is not zero, 0 elsewhere. */
+/** A validity mask in x's shape, uint8: 1 where `mask` is not zero, 0 elsewhere. */
 export function spreadMask(mask: Tensor, x: Tensor, name = 'mask'): Tensor {
   const value = checkTensor(mask, name);
   if (value.rank > x.rank || !broadcastsTo(value.shape, x.shape)) {
     throw new RangeError(`Expected ${name} to broadcast to ${formatShape(x.shape)} but received shape ${formatShape(value.shape)}`);
   }
-  return broadcastTo(cast(compare.ne(value, 0), x.dtype), x.shape);
+  return broadcastTo(compare.ne(value, 0), x.shape);
 }

@@ -1,6 +1,6 @@
 /** The one-dimensional proximal map of total variation. */
 import { bind1 } from '../autodiff/index.js';
-import { checkFloat, mul, narrow, type Operand, prox1dPrimitive, select } from '../ops/index.js';
+import { cast, checkFloat, mul, narrow, type Operand, prox1dPrimitive, select } from '../ops/index.js';
 import { checkAxis, type Tensor, tidy } from '../tensor/index.js';
 import { spreadLambda, spreadMask, spreadWeights } from './lambda.js';
 
@@ -43,7 +43,8 @@ export function prox1d(x: Tensor, lambda: Operand, options: Prox1dOptions = {}):
     if (options.mask === undefined) return bind1(prox1dPrimitive, inputs, params);
 
     const valid = spreadMask(options.mask, x);
-    const edges = mul(narrow(valid, axis, 0, -1), narrow(valid, axis, 1));
+    const open = cast(valid, x.dtype);
+    const edges = mul(narrow(open, axis, 0, -1), narrow(open, axis, 1));
     // Whatever stands outside, NaN too, stays out of the solver.
     const inside = select(valid, x, 0);
     const weights = inputs[2] === undefined ? edges : mul(inputs[2], edges);

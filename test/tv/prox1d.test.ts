@@ -14,7 +14,11 @@ describe('mask of prox1d', () => {
       const mask = x.map((_, i) => (i === 0 || i === 7 || i === 8 || i === 15 ? 0 : 1));
       const y = values(tv.prox1d(f64(x), 0.7, { mask: f64(mask) }));
       for (const i of [0, 7, 8, 15]) expect(y[i]).toBe(x[i]);
-      for (const [from, to] of [[1, 7], [9, 15], [16, 20]] as const) {
+      for (const [from, to] of [
+        [1, 7],
+        [9, 15],
+        [16, 20],
+      ] as const) {
         expect(worst(y.slice(from, to), values(tv.prox1d(f64(x.slice(from, to)), 0.7)))).toBeLessThanOrEqual(1e-14);
       }
     });
@@ -24,8 +28,11 @@ describe('mask of prox1d', () => {
     tidy(() => {
       const clean = noise([2, 9, 5], 4);
       const weights = ops.abs(noise([2, 8, 5], 5));
-      const mask = tensor(Int32Array.from({ length: 9 }, (_, i) => (i === 4 ? 0 : 3)), { shape: [9, 1] });
-      const dirty = ops.select(ops.mul(ops.cast(mask, 'float64'), ops.add(ops.mul(clean, 0), 1)), clean, Number.NaN);
+      const mask = tensor(
+        Int32Array.from({ length: 9 }, (_, i) => (i === 4 ? 0 : 3)),
+        { shape: [9, 1] },
+      );
+      const dirty = ops.select(ops.compare.ne(mask, 0), clean, Number.NaN);
       const [a, b] = [clean, dirty].map((x) => values(tv.prox1d(x, 0.4, { axis: 1, mask, weights })));
       a!.forEach((v, i) => {
         if (Math.floor(i / 5) % 9 === 4) expect(b![i]).toBeNaN();
@@ -48,7 +55,15 @@ describe('mask of prox1d', () => {
 describe("method 'newton' of prox1d", () => {
   it('agrees with the direct method, weighted or not, on rows and columns', () => {
     tidy(() => {
-      for (const [n, lambda] of [[1, 0.5], [2, 0.5], [32, 1], [33, 0.1], [200, 3], [64, 0], [40, 1e3]] as const) {
+      for (const [n, lambda] of [
+        [1, 0.5],
+        [2, 0.5],
+        [32, 1],
+        [33, 0.1],
+        [200, 3],
+        [64, 0],
+        [40, 1e3],
+      ] as const) {
         const x = noise([n, 6], n);
         const w = n > 1 ? ops.abs(noise([n - 1, 6], n + 1)) : undefined;
         for (const weights of w ? [undefined, w] : [undefined]) {
@@ -67,7 +82,16 @@ describe("method 'newton' of prox1d", () => {
         values(tv.prox1d(f64(x.flat(), [x.length, x[0]!.length]), lambda, { method: 'newton', tolerance: 1e-12 }));
       expect(worst(newton([[1, 2, 6]], Number.POSITIVE_INFINITY), [3, 3, 3])).toBeLessThanOrEqual(1e-12);
       expect(newton([[5, 5, 5]], 1)).toEqual([5, 5, 5]);
-      const [nan, finite] = [newton([[1, Number.NaN, 2], [0, 0, 3]], 1), newton([[0, 0, 3]], 1)];
+      const [nan, finite] = [
+        newton(
+          [
+            [1, Number.NaN, 2],
+            [0, 0, 3],
+          ],
+          1,
+        ),
+        newton([[0, 0, 3]], 1),
+      ];
       expect(nan.slice(3)).toEqual(finite);
     });
   });
