@@ -190,6 +190,10 @@ typedef struct tg_backend {
   /* y = argmin 1/2|y - x|^2 + sum_e lambda_line w_e |y_{e+1} - y_e| per line. lambda: [outer*inner]; weights: NULL or [outer, n-1, inner],
    * >= 0. */
   int (*prox1d)(int64_t dtype, const tg_lines *lines, const void *x, const void *lambda, const void *weights, void *y);
+  /* The same by projected Newton on the dual: until the relative duality gap is at most `tolerance`, max_iterations at most. gap: NULL or
+   * float64 [outer*inner], what was reached. */
+  int (*prox1d_newton)(int64_t dtype, const tg_lines *lines, const void *x, const void *lambda, const void *weights, double tolerance,
+                       int64_t max_iterations, void *y, void *gap);
   /* out = mean of v over the runs of bitwise equal y along each line: the Jacobian of prox1d in x, self-adjoint. */
   int (*prox1d_average)(int64_t dtype, const tg_lines *lines, const void *y, const void *v, void *out);
   /* The derivative of prox1d in lambda, at its solution y, s_e = sign(y_{e+1} - y_e), w = 1 when weights is NULL, lines as above:

@@ -44,6 +44,7 @@ static const Kernel KERNELS[] = {
     TG_KERNEL(adam),
     TG_KERNEL(sgd),
     TG_KERNEL(prox1d),
+    TG_KERNEL(prox1d_newton),
     TG_KERNEL(prox1d_average),
     TG_KERNEL(jump_sum),
     TG_KERNEL(jump_spread),

@@ -296,6 +296,20 @@ export const sgd =
     ]
   >('sgd');
 export const prox1d = kernel<[dtype: D, lines: Lines, x: Address, lambda: Address, weights: Address, y: Address]>('prox1d');
+export const prox1dNewton =
+  kernel<
+    [
+      dtype: D,
+      lines: Lines,
+      x: Address,
+      lambda: Address,
+      weights: Address,
+      tolerance: number,
+      maxIterations: number,
+      y: Address,
+      gap: Address,
+    ]
+  >('prox1d_newton');
 export const prox1dAverage = kernel<[dtype: D, lines: Lines, y: Address, v: Address, out: Address]>('prox1d_average');
 export const jumpSum = kernel<[dtype: D, lines: Lines, y: Address, weights: Address, a: Address, out: Address]>('jump_sum');
 export const jumpSpread = kernel<[dtype: D, lines: Lines, y: Address, weights: Address, v: Address, out: Address]>('jump_spread');

@@ -1,6 +1,6 @@
 /** Checks and broadcasts what a TV user passes as lambda and weights. */
 import { underlying } from '../autodiff/index.js';
-import { broadcastTo, cast, checkTensor, type Operand, reshape } from '../ops/index.js';
+import { broadcastTo, cast, checkTensor, compare, type Operand, reshape } from '../ops/index.js';
 import { broadcastShapes, formatShape, full, type Shape, sameShape, type Tensor } from '../tensor/index.js';
 
 /** @throws RangeError when a known entry is negative or NaN */
@@ -59,4 +59,13 @@ function broadcastsTo(from: Shape, to: Shape): boolean {
   } catch {
     return false;
   }
+}
+
+/** A validity mask in x's shape, uint8: 1 where `mask` is not zero, 0 elsewhere. */
+export function spreadMask(mask: Tensor, x: Tensor, name = 'mask'): Tensor {
+  const value = checkTensor(mask, name);
+  if (value.rank > x.rank || !broadcastsTo(value.shape, x.shape)) {
+    throw new RangeError(`Expected ${name} to broadcast to ${formatShape(x.shape)} but received shape ${formatShape(value.shape)}`);
+  }
+  return broadcastTo(compare.ne(value, 0), x.shape);
 }
