@@ -10,6 +10,7 @@ import { map1, map2, type Reference, reference } from '../support/reference.js';
 import { type Row, testRow } from '../support/rows.js';
 import { convLayerRows, convRows } from './conv-rows.js';
 import { proxRows, tridiagonalRows } from './solver-rows.js';
+import { tdvRows } from './tdv-rows.js';
 
 const away = (shape: readonly number[], seed: number): Tensor => {
   // Away from 0, where |x| and relu have kinks.
@@ -284,6 +285,7 @@ const rows: Row[] = [
   ...tridiagonalRows(),
   ...convLayerRows(),
   ...proxRows(),
+  ...tdvRows(),
 ];
 
 function sumOver(x: Reference, keep: (at: number[]) => boolean): number {
