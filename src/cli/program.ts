@@ -1,5 +1,5 @@
 import { Command, Option } from 'commander';
-import { lambdaOrAuto, oneOrThree, positiveInteger, positiveNumber, seedNumber } from './options.js';
+import { lambdaOrAuto, oneOrThree, positiveInteger, positiveNumber, seedNumber, sigmaOrAuto } from './options.js';
 import { version } from './version.js';
 
 /**
@@ -28,6 +28,7 @@ export function createProgram(): Command {
     'tautgrad denoise photo.jpg clean.png',
     'tautgrad denoise photo.png clean.png --lambda 0.08 --isotropic',
     'tautgrad denoise photo.png clean.png --model runs/quickstart/model.safetensors',
+    'tautgrad denoise photo.png clean.png --model tdv3-25-gray.safetensors --sigma 15',
   )
     .argument('<in>', 'image to read (PNG, JPEG, WebP, TIFF; 8 or 16 bits)')
     .argument('<out>', 'image to write; gray, 16 bits and alpha are kept where the format can')
@@ -37,7 +38,18 @@ export function createProgram(): Command {
         .default('auto'),
     )
     .option('--isotropic', 'isotropic (ROF) instead of anisotropic total variation')
-    .addOption(new Option('--model <file>', 'a network from "tautgrad train denoise"').conflicts(['lambda', 'isotropic']))
+    .addOption(
+      new Option('--model <file>', 'a network from "tautgrad train", or published weights of total deep variation').conflicts([
+        'lambda',
+        'isotropic',
+      ]),
+    )
+    .addOption(
+      new Option(
+        '--sigma <number>',
+        'with a network of total deep variation: standard deviation of the noise, of 255; auto (default): estimated',
+      ).argParser(sigmaOrAuto),
+    )
     .action(async (input: string, output: string, options) => (await import('./commands/denoise.js')).denoise(input, output, options));
 
   const train = group(program, 'train', 'train a network');
@@ -73,7 +85,7 @@ export function createProgram(): Command {
   )
     .requiredOption('--data <folder>', 'folder of clean images')
     .option('--sigma <number>', 'standard deviation of the noise that is added, of 255', positiveNumber, 25)
-    .option('--model <file>', 'a network from "tautgrad train denoise"')
+    .option('--model <file>', 'a network from "tautgrad train", or published weights of total deep variation')
     .addOption(
       new Option('--lambda <number>', 'total variation with this strength, or auto, instead of a network')
         .argParser(lambdaOrAuto)
