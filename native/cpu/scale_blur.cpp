@@ -7,6 +7,7 @@ namespace tautgrad::cpu::TG_ISA {
 namespace {
 
 constexpr int REACH = 3, WIDTH = 5;
+constexpr int64_t ROWS = 8;
 enum { BLUR_SCRATCH = 3 };
 
 // The extended line's sample p is the line's sample reflect(p).
@@ -53,30 +54,23 @@ Terms transposed_terms(int64_t i, int64_t n) {
   }
   return t;
 }
-constexpr int64_t EDGES = 4; // outputs at either end whose terms may differ from the sliding filter's
-Terms terms_of(int64_t i, int64_t n, bool transposed) {
-  if (i >= EDGES && i < (transposed ? n : n + 2) - EDGES) {
-    Terms t{};
-    t.count = WIDTH;
-    for (int64_t a = 0; a < WIDTH; ++a) t.index[a] = i - (transposed ? 1 : REACH) + a, t.weight[a] = binomial(a);
-    return t;
-  }
-  return transposed ? transposed_terms(i, n) : forward_terms(i, n);
-}
+template <class T> TG_INLINE T five(T a, T b, T c, T d, T e) { return T(0.0625) * (a + e) + (T(0.25) * (b + d) + T(0.375) * c); }
 
-// out = sum of weighted rows of `width`
-template <class T> void combine_rows(const Terms &t, const T *plane, int64_t width, T *out) {
-  constexpr int L = lanes<T>;
-  if (t.count == WIDTH) {
-    const T *r[WIDTH];
-    T w[WIDTH];
-    for (int k = 0; k < WIDTH; ++k) r[k] = plane + t.index[k] * width, w[k] = static_cast<T>(t.weight[k]);
+constexpr int64_t EDGES = 4; // output rows at either end whose terms may differ from the sliding filter's
+
+// out = the combination of rows of `width` that output row i needs
+template <class T> void combine_rows(int64_t i, int64_t n, bool transposed, const T *plane, int64_t width, T *out) {
+  if (i >= EDGES && i < (transposed ? n : n + 2) - EDGES) {
+    constexpr int L = lanes<T>;
+    const T *r = plane + (i - (transposed ? 1 : REACH)) * width;
     int64_t j = 0;
-    for (; j + L <= width; j += L)
-      store(out + j, w[0] * load(r[0] + j) + w[1] * load(r[1] + j) + w[2] * load(r[2] + j) + w[3] * load(r[3] + j) + w[4] * load(r[4] + j));
-    for (; j < width; ++j) out[j] = w[0] * r[0][j] + w[1] * r[1][j] + w[2] * r[2][j] + w[3] * r[3][j] + w[4] * r[4][j];
+    for (; j + L <= width; j += L, r += L)
+      store(out + j, T(0.0625) * (load(r) + load(r + 4 * width)) +
+                         (T(0.25) * (load(r + width) + load(r + 3 * width)) + T(0.375) * load(r + 2 * width)));
+    for (; j < width; ++j, ++r) out[j] = five(r[0], r[width], r[2 * width], r[3 * width], r[4 * width]);
     return;
   }
+  const Terms t = transposed ? transposed_terms(i, n) : forward_terms(i, n);
   for (int64_t j = 0; j < width; ++j) out[j] = 0;
   for (int64_t k = 0; k < t.count; ++k) {
     const T *r = plane + t.index[k] * width;
@@ -85,50 +79,55 @@ template <class T> void combine_rows(const Terms &t, const T *plane, int64_t wid
   }
 }
 
-// The same along a row: `edge` holds the terms of the first and last outputs, between them the filter slides.
-template <class T> void filter_row(const T *row, bool transposed, const Terms *edge, int64_t out_width, T *out) {
+// out[j] = the filter on row[j .. j + 4]; row has WIDTH - 1 more samples than out.
+template <class T> void slide(const T *row, int64_t count, T *out) {
   constexpr int L = lanes<T>;
-  const int64_t low = EDGES < out_width ? EDGES : out_width, high = out_width - EDGES > low ? out_width - EDGES : low;
-  for (int64_t j = 0; j < low; ++j) {
-    T sum = 0;
-    for (int64_t k = 0; k < edge[j].count; ++k) sum += static_cast<T>(edge[j].weight[k]) * row[edge[j].index[k]];
-    out[j] = sum;
-  }
-  for (int64_t j = high; j < out_width; ++j) {
-    const Terms &t = edge[EDGES + j - (out_width - EDGES)];
-    T sum = 0;
-    for (int64_t k = 0; k < t.count; ++k) sum += static_cast<T>(t.weight[k]) * row[t.index[k]];
-    out[j] = sum;
-  }
-  // Output j of the interior reads the samples from j - 3 on (forward), or from j - 1 on (transposed).
-  const T *source = row - (transposed ? 1 : REACH);
-  int64_t j = low;
-  for (; j + L <= high; j += L)
-    store(out + j, T(0.0625) * (load(source + j) + load(source + j + 4)) + T(0.25) * (load(source + j + 1) + load(source + j + 3)) +
-                       T(0.375) * load(source + j + 2));
-  for (; j < high; ++j)
-    out[j] = T(0.0625) * (source[j] + source[j + 4]) + T(0.25) * (source[j + 1] + source[j + 3]) + T(0.375) * source[j + 2];
+  int64_t j = 0;
+  for (; j + L <= count; j += L)
+    store(out + j, T(0.0625) * (load(row + j) + load(row + j + 4)) +
+                       (T(0.25) * (load(row + j + 1) + load(row + j + 3)) + T(0.375) * load(row + j + 2)));
+  for (; j < count; ++j) out[j] = five(row[j], row[j + 1], row[j + 2], row[j + 3], row[j + 4]);
 }
 
 // `h`, `w`: the image without the extra frame, on either side of the map.
 template <class T> int blur(int64_t planes, int64_t h, int64_t w, bool transposed, const T *x, T *y) {
-  const int64_t in_h = transposed ? h + 2 : h, in_w = transposed ? w + 2 : w, out_h = transposed ? h : h + 2,
-                out_w = transposed ? w : w + 2;
-  Terms edge[2 * EDGES];
-  for (int64_t j = 0; j < EDGES && j < out_w; ++j) {
-    edge[j] = terms_of(j, w, transposed);
-    if (out_w >= EDGES) edge[EDGES + j] = terms_of(out_w - EDGES + j, w, transposed);
-  }
+  const int64_t in_h = transposed ? h + 2 : h, in_w = transposed ? w + 2 : w, out_h = transposed ? h : h + 2, out_w = transposed ? w : w + 2;
+  const int64_t pitch = w + 2 + 2 * WIDTH; // of a row with zeros or reflected samples around it
+  // The samples that the frame's columns show, from the border outwards.
+  const int64_t before[REACH] = {reflect(-1, w), reflect(-2, w), reflect(-3, w)};
+  const int64_t after[REACH] = {reflect(w, w), reflect(w + 1, w), reflect(w + 2, w)};
   int failed = 0;
   for_tasks(planes, static_cast<double>(planes * h * w * 10), [&](int64_t plane) {
-    T *buffer = static_cast<T *>(scratch(BLUR_SCRATCH, (in_w + lanes<T>)*static_cast<int64_t>(sizeof(T))));
+    T *buffer = static_cast<T *>(scratch(BLUR_SCRATCH, ROWS * pitch * static_cast<int64_t>(sizeof(T))));
     if (!buffer) {
       __atomic_store_n(&failed, 1, __ATOMIC_RELAXED);
       return;
     }
-    for (int64_t i = 0; i < out_h; ++i) {
-      combine_rows(terms_of(i, h, transposed), x + plane * in_h * in_w, in_w, buffer);
-      filter_row(buffer, transposed, edge, out_w, y + (plane * out_h + i) * out_w);
+    // Some rows at a time: what one pass has stored, the next one reads shifted, which must not follow at once.
+    for (int64_t first = 0; first < out_h; first += ROWS) {
+      const int64_t count = out_h - first < ROWS ? out_h - first : ROWS;
+      for (int64_t i = 0; i < count; ++i)
+        combine_rows(first + i, h, transposed, x + plane * in_h * in_w, in_w, buffer + i * pitch + (transposed ? WIDTH - 1 : REACH));
+      for (int64_t i = 0; i < count; ++i) {
+        T *row = buffer + i * pitch, *out = y + (plane * out_h + first + i) * out_w;
+        if (!transposed) { // the row with its reflected ends, then the filter
+          for (int64_t k = 1; k <= REACH; ++k) {
+            row[REACH - k] = row[REACH + before[k - 1]];
+            row[REACH + w - 1 + k] = row[REACH + after[k - 1]];
+          }
+          slide(row, out_w, out);
+        } else { // the filter on the row between zeros, then the ends folded back
+          T wide[2 * REACH];
+          for (int64_t k = 0; k < WIDTH - 1; ++k) row[k] = row[in_w + WIDTH - 1 + k] = 0;
+          slide(row, REACH, wide);
+          slide(row + REACH, w, out);
+          slide(row + REACH + w, REACH, wide + REACH);
+          for (int64_t k = 1; k <= REACH; ++k) {
+            out[before[k - 1]] += wide[REACH - k];
+            out[after[k - 1]] += wide[REACH + k - 1];
+          }
+        }
+      }
     }
   });
   return failed ? fail("scale_blur: out of memory for a row of %lld elements", static_cast<long long>(in_w)) : static_cast<int>(TG_OK);

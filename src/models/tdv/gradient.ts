@@ -69,7 +69,8 @@ function constantBack(g: Tensor, K2: Tensor, like: Tensor): Tensor {
     const [, , h, w] = like.shape as [number, number, number, number];
     const small = convReplicateTranspose2d(broadcastTo(g, [1, g.shape[1] as number, 3, 3]), K2);
     const zones = (n: number): Tensor => tensor(Int32Array.from({ length: n }, (_, i) => (i === 0 ? 0 : i === n - 1 ? 2 : 1)));
-    return broadcastTo(gather(gather(small, zones(h), 2), zones(w), 3), like.shape);
+    // Columns first: what is gathered last are whole rows.
+    return broadcastTo(gather(gather(small, zones(w), 3), zones(h), 2), like.shape);
   });
 }
 

@@ -72,7 +72,7 @@ export class TotalDeepVariation extends Module {
    * @param method 'analytic' (default): the pass by hand; 'engine': the derivative of `energy`, the same up to rounding and slower
    */
   gradient(x: Tensor, method: 'analytic' | 'engine' = 'analytic'): Tensor {
-    if (method === 'engine') return grad((v: Tensor) => sum(this.energy(v)))(x);
+    if (method === 'engine') return tidy(() => grad((v: Tensor) => sum(this.energy(v)))(x));
     if (method !== 'analytic') throw new TypeError(`Expected 'analytic' or 'engine' for method but received ${String(method)}`);
     return energyGradient(this.weights, x, this.options.nu);
   }

@@ -81,6 +81,21 @@ describe.skipIf(!present)('certified vectors of total deep variation', () => {
     short.dispose();
   });
 
+  it('derivative in T of the single-T scheme (T = 0.02, S = 3)', () => {
+    const paper = new models.tdv.VariationalNetwork({ steps: 3, scheme: 'paper' });
+    tidy(() => {
+      const state = new Map([...network.stateDict()].filter(([name]) => name !== 'lmbda'));
+      state.set('T', tensor(0.02));
+      paper.loadStateDict(state);
+      const [noisy, clean] = [npy('train_noisy'), npy('train_clean')];
+      const { gradients } = nn.valueAndGrad(paper, () => ops.mul(ops.sum(ops.square(ops.sub(paper.run(noisy), clean))), 1 / 4));
+      expect(Math.abs((gradients.get('T') as Tensor).item() / 56.636683 - 1)).toBeLessThan(1e-5);
+      const adjoint = models.tdv.adjointStates(paper, noisy, clean);
+      expect(Math.abs(-models.tdv.stoppingCondition(paper, adjoint) / 0.02 / 56.636683 - 1)).toBeLessThan(1e-4);
+    });
+    paper.dispose();
+  });
+
   it('projection of K', () => {
     tidy(() => {
       expect(worst(models.tdv.projectK(npy('projK_in')), npy('projK_out'))).toBeLessThan(1e-6);
