@@ -28,7 +28,8 @@
       "native/cpu/prox1d.cpp",
       "native/cpu/jumps.cpp",
       "native/cpu/prox2d.cpp",
-      "native/cpu/rof.cpp"
+      "native/cpu/rof.cpp",
+      "native/cpu/radon.cpp"
     ],
     "addon_sources": [
       "native/addon/addon.cpp",

@@ -24,7 +24,8 @@ set(TG_ISA_SOURCES
   native/cpu/prox1d.cpp
   native/cpu/jumps.cpp
   native/cpu/prox2d.cpp
-  native/cpu/rof.cpp)
+  native/cpu/rof.cpp
+  native/cpu/radon.cpp)
 set(TG_ADDON_SOURCES
   native/addon/addon.cpp
   native/addon/cuda_loader.cpp)

@@ -89,6 +89,11 @@ typedef struct tg_tv2d {
 /* Solver report, one per image, in float64: TG_TV_REPORT numbers {gap, relative gap, iterations, objective}. */
 #define TG_TV_REPORT 4
 
+/* Parallel-beam projections of [batch, height, width] to [batch, views, detectors] (kernels/radon.h). */
+typedef struct tg_radon {
+  int64_t batch, height, width, views, detectors;
+} tg_radon;
+
 typedef struct tg_backend {
   uint32_t version; /* TG_BACKEND_VERSION */
   const char *name; /* "cpu" or "cuda" */
@@ -194,6 +199,11 @@ typedef struct tg_backend {
   /* isotropic (Rudin-Osher-Fatemi) 2D, forward differences, Neumann boundary; certified gap as in prox2d. lambda: [batch]. */
   int (*rof2d)(int64_t dtype, const tg_tv2d *p, double tolerance, const void *x, const void *lambda, void *y, void *report,
                const void *cancel);
+
+  /* ---- tomography (float32 and float64) ---- */
+  /* y = the integrals of x along the rays; angles: float64 [views], radians; spacing of the detectors in pixels. The adjoint is exact. */
+  int (*radon_forward)(int64_t dtype, const tg_radon *p, double spacing, const void *angles, const void *x, void *y);
+  int (*radon_adjoint)(int64_t dtype, const tg_radon *p, double spacing, const void *angles, const void *y, void *x);
 } tg_backend;
 
 /* Fills the CPU backend's table with the widest instruction set this machine has (or the one TAUTGRAD_ISA names). */

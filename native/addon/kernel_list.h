@@ -57,6 +57,8 @@ static const Kernel KERNELS[] = {
     TG_KERNEL(prox2d),
     TG_KERNEL(component_average),
     TG_KERNEL(rof2d),
+    TG_KERNEL(radon_forward),
+    TG_KERNEL(radon_adjoint),
 };
 constexpr int KERNEL_COUNT = sizeof KERNELS / sizeof KERNELS[0];
 

@@ -27,4 +27,5 @@ void register_prox1d(tg_backend *t);
 void register_jumps(tg_backend *t);
 void register_prox2d(tg_backend *t);
 void register_rof(tg_backend *t);
+void register_radon(tg_backend *t);
 } // namespace tautgrad::cpu::TG_ISA

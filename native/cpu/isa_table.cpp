@@ -21,4 +21,5 @@ extern "C" void TG_CONCAT(tg_cpu_register_, TG_ISA)(tg_backend *t) {
   register_jumps(t);
   register_prox2d(t);
   register_rof(t);
+  register_radon(t);
 }

@@ -96,10 +96,20 @@ export interface Tv2dParams {
   maxIterations: number;
 }
 
+/** Mirrors tg_radon. */
+export interface RadonParams {
+  batch: number;
+  height: number;
+  width: number;
+  views: number;
+  detectors: number;
+}
+
 /** Numbers per image in a solver report: gap, relative gap, iterations, objective. */
 export const TV_REPORT = 4;
 
-type Argument = number | Dims | Lines | ConvParams | Tv2dParams;
+type Struct = Lines | ConvParams | Tv2dParams | RadonParams;
+type Argument = number | Dims | Struct;
 
 const block = addon.arguments;
 const index = new Map(addon.kernelNames.map((name, i) => [name, i]));
@@ -114,12 +124,12 @@ function write(values: readonly Argument[]): void {
       for (let i = 0; i < value.length; i++) block[at++] = value[i] as number;
     } else {
       // Structs: the members in the order in which the interfaces above (and the C structs) declare them.
-      for (const member of members(value as Lines | ConvParams | Tv2dParams)) block[at++] = member;
+      for (const member of members(value as Struct)) block[at++] = member;
     }
   }
 }
 
-function members(value: Lines | ConvParams | Tv2dParams): number[] {
+function members(value: Struct): number[] {
   if ('outer' in value) return [value.outer, value.n, value.inner];
   if ('cIn' in value) {
     const v = value;
@@ -142,6 +152,7 @@ function members(value: Lines | ConvParams | Tv2dParams): number[] {
       v.groups,
     ];
   }
+  if ('views' in value) return [value.batch, value.height, value.width, value.views, value.detectors];
   return [value.batch, value.height, value.width, value.method, value.maxIterations];
 }
 
@@ -284,5 +295,8 @@ export const componentAverage =
 type RofArguments = [dtype: D, p: Tv2dParams, tolerance: number, x: Address, lambda: Address, y: Address, report: Address, cancel: Address];
 export const rof2d = kernel<RofArguments>('rof2d');
 export const rof2dAsync = asyncKernel<RofArguments>('rof2d');
+
+export const radonForward = kernel<[dtype: D, p: RadonParams, spacing: number, angles: Address, x: Address, y: Address]>('radon_forward');
+export const radonAdjoint = kernel<[dtype: D, p: RadonParams, spacing: number, angles: Address, y: Address, x: Address]>('radon_adjoint');
 
 export { type Address, addon } from './addon.js';

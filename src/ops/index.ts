@@ -1,5 +1,5 @@
 export * from './broadcast.js';
-export { checkFloat, checkTensor, type Operand } from './common.js';
+export { checkFloat, checkTensor, type Operand, zerosOf } from './common.js';
 export * from './conv.js';
 export * from './conv-layer.js';
 export * from './conv-replicate.js';
@@ -13,6 +13,7 @@ export * from './movement.js';
 export * from './padding.js';
 export * from './pooling.js';
 export * from './prox.js';
+export * from './radon.js';
 export * from './reduce.js';
 export * from './resize.js';
 export * from './scale-blur.js';

@@ -9,6 +9,7 @@ import { type Fn, normal, positive } from '../support/numeric.js';
 import { map1, map2, type Reference, reference } from '../support/reference.js';
 import { type Row, testRow } from '../support/rows.js';
 import { convLayerRows, convRows } from './conv-rows.js';
+import { radonRows } from './radon-rows.js';
 import { proxRows, tridiagonalRows } from './solver-rows.js';
 import { tdvRows } from './tdv-rows.js';
 
@@ -286,6 +287,7 @@ const rows: Row[] = [
   ...convLayerRows(),
   ...proxRows(),
   ...tdvRows(),
+  ...radonRows(),
 ];
 
 function sumOver(x: Reference, keep: (at: number[]) => boolean): number {
