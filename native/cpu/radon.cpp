@@ -20,13 +20,10 @@ template <class T> TG_INLINE vec<T> lane_index() {
 }
 
 // A window of two vectors serves while the positions of one vector, `step` apart, and `beyond` neighbours stay inside it.
-template <class T> bool window_serves(double step, int64_t beyond) {
-  return step * (lanes<T> - 1) + 1 + double(beyond) < 2 * lanes<T>;
-}
+template <class T> bool window_serves(double step, int64_t beyond) { return step * (lanes<T> - 1) + 1 + double(beyond) < 2 * lanes<T>; }
 
 // lines of `extent` elements, `stride` apart from p; line l of the result starts at to + l (extent + 2 MARGIN) with MARGIN zeros.
-template <class T>
-void pad_lines(const T *p, int64_t lines, int64_t extent, int64_t line_stride, int64_t stride, T *to) {
+template <class T> void pad_lines(const T *p, int64_t lines, int64_t extent, int64_t line_stride, int64_t stride, T *to) {
   const int64_t pitch = extent + 2 * MARGIN<T>;
   for_chunks(lines, 16, [&](int64_t begin, int64_t end) {
     for (int64_t l = begin; l < end; ++l) {
@@ -90,8 +87,7 @@ void project_view(const RadonView &v, const T *image, int64_t lines, int64_t ext
   }
 }
 
-template <class T>
-int forward_typed(const tg_radon &p, double spacing, const double *angles, const T *x, T *y) {
+template <class T> int forward_typed(const tg_radon &p, double spacing, const double *angles, const T *x, T *y) {
   const int64_t h = p.height, w = p.width;
   T *rows = static_cast<T *>(scratch(0, h * (w + 2 * MARGIN<T>)*int64_t(sizeof(T))));
   T *columns = static_cast<T *>(scratch(1, w * (h + 2 * MARGIN<T>)*int64_t(sizeof(T))));
@@ -117,7 +113,7 @@ int forward_typed(const tg_radon &p, double spacing, const double *angles, const
 struct Beam {
   double start, slope, inverse;
   double step;
-  int64_t row; // of the padded measurements
+  int64_t row;   // of the padded measurements
   int64_t reach; // a pixel meets the detectors whose distance is below 1 / step: `reach` on either side
   bool window;
 };
@@ -128,7 +124,8 @@ template <class T, bool Window, bool Near>
 TG_INLINE void spread_back(const Beam &beam, const T *measured, int64_t detectors, int64_t l, int64_t i, vec<T> *sums) {
   const int64_t pitch = detectors + 2 * MARGIN<T>;
   const T *y = measured + beam.row * pitch;
-  const vec<T> offset = splat<T>(T(beam.inverse)) * lane_index<T>(), step = splat<T>(T(beam.step)), one = splat<T>(1), near = one - step, zero{};
+  const vec<T> offset = splat<T>(T(beam.inverse)) * lane_index<T>(), step = splat<T>(T(beam.step)), one = splat<T>(1), near = one - step,
+               zero{};
   const double reach = double(beam.reach), span = beam.inverse * (lanes<T> - 1);
   const double first = (double(i) - beam.start - beam.slope * double(l)) * beam.inverse, down = -beam.slope * beam.inverse;
 #pragma GCC unroll 8
@@ -195,8 +192,7 @@ void spread_lines(const Beam *beams, int64_t count, const T *measured, int64_t d
   });
 }
 
-template <class T>
-int adjoint_typed(const tg_radon &p, double spacing, const double *angles, const T *y, T *x) {
+template <class T> int adjoint_typed(const tg_radon &p, double spacing, const double *angles, const T *y, T *x) {
   const int64_t h = p.height, w = p.width, pitch = p.detectors + 2 * MARGIN<T>;
   T *measured = static_cast<T *>(scratch(0, p.views * pitch * int64_t(sizeof(T))));
   T *columns = static_cast<T *>(scratch(1, h * w * int64_t(sizeof(T))));

@@ -91,7 +91,8 @@ template <class T> void slide(const T *row, int64_t count, T *out) {
 
 // `h`, `w`: the image without the extra frame, on either side of the map.
 template <class T> int blur(int64_t planes, int64_t h, int64_t w, bool transposed, const T *x, T *y) {
-  const int64_t in_h = transposed ? h + 2 : h, in_w = transposed ? w + 2 : w, out_h = transposed ? h : h + 2, out_w = transposed ? w : w + 2;
+  const int64_t in_h = transposed ? h + 2 : h, in_w = transposed ? w + 2 : w, out_h = transposed ? h : h + 2,
+                out_w = transposed ? w : w + 2;
   const int64_t pitch = w + 2 + 2 * WIDTH; // of a row with zeros or reflected samples around it
   // The samples that the frame's columns show, from the border outwards.
   const int64_t before[REACH] = {reflect(-1, w), reflect(-2, w), reflect(-3, w)};

@@ -8,12 +8,10 @@ import { add, mul, sub, sum } from '../../ops/index.js';
 import { formatShape, sameShape, type Tensor, tidy } from '../../tensor/index.js';
 import { energyGradient } from './gradient.js';
 import type { VariationalNetwork } from './network.js';
-import { type DataOperator, denoising } from './scheme.js';
+import { type DataTerm, dataResolvent, operatorOf } from './scheme.js';
 import type { Weights } from './weights.js';
 
-export interface ControlOptions {
-  /** A of the data term. Default: the identity. */
-  operator?: DataOperator;
+export interface ControlOptions extends DataTerm {
   /** x_0. Default: Aᵀz. */
   initial?: Tensor;
   /** ∇l at x_S - y, for another loss than ½|u|². */
@@ -29,9 +27,9 @@ export interface Adjoint {
 
 /** Solves (10) backwards: p_S = -(1/N) ∇l(x_S - y), p_s = (Id - a ∇²R(x_s)) B⁻¹ p_{s+1}. z: measurements, y: the true images. */
 export function adjointStates(network: VariationalNetwork, z: Tensor, y: Tensor, options: ControlOptions = {}): Adjoint {
-  const { operator = denoising, lossGradient = (u: Tensor): Tensor => u, initial } = options;
+  const { lossGradient = (u: Tensor): Tensor => u, initial, ...term } = options;
   return tidy(() => {
-    const states = network.states(z, { operator, ...(initial && { initial }) });
+    const states = network.states(z, { ...term, ...(initial && { initial }) });
     const last = states[states.length - 1] as Tensor;
     if (!sameShape(last.shape, y.shape)) {
       throw new RangeError(`Expected images of shape ${formatShape(last.shape)} for y but received ${formatShape(y.shape)}`);
@@ -41,7 +39,7 @@ export function adjointStates(network: VariationalNetwork, z: Tensor, y: Tensor,
     const adjoints = [p];
     for (let s = states.length - 2; s >= 0; s--) {
       p = tidy(() => {
-        const q = operator.resolvent(p, tau);
+        const q = dataResolvent(p, tau, term);
         // The Hessian is symmetric: its product with q is the derivative of the gradient along q.
         const curvature = jvp((x: Tensor) => network.R.gradient(x), [states[s] as Tensor] as const, [q] as const).tangent;
         return sub(q, mul(curvature, a));
@@ -63,15 +61,16 @@ export function scalarGradients(
   network: VariationalNetwork,
   z: Tensor,
   { states, adjoints }: Adjoint,
-  operator: DataOperator = denoising,
+  term: DataTerm = {},
 ): { T: number; lambda: number | null } {
   return tidy(() => {
     const { tau } = network.stepSizes();
     const { steps } = network.options;
+    const operator = operatorOf(term);
     let [byT, byLambda] = [0, 0];
     for (let s = 0; s + 1 < states.length; s++) {
       tidy(() => {
-        const q = operator.resolvent(adjoints[s + 1] as Tensor, tau);
+        const q = dataResolvent(adjoints[s + 1] as Tensor, tau, term);
         const [x, next] = [states[s] as Tensor, states[s + 1] as Tensor];
         // ∂x_{s+1}/∂a = -B⁻¹ ∇R(x_s), ∂x_{s+1}/∂τ = B⁻¹ Aᵀ(z - A x_{s+1})
         byT += inner(q, network.R.gradient(x));
@@ -83,7 +82,7 @@ export function scalarGradients(
 }
 
 /** dJ/dθ = a Σ_s ∂/∂θ <B⁻¹ p_{s+1}, ∇R(x_s, θ)>, as a tree like `network.R.weights`. */
-export function weightGradients(network: VariationalNetwork, { states, adjoints }: Adjoint, operator: DataOperator = denoising): Weights {
+export function weightGradients(network: VariationalNetwork, { states, adjoints }: Adjoint, term: DataTerm = {}): Weights {
   return tidy(() => {
     const { a, tau } = network.stepSizes();
     const weights = network.R.weights;
@@ -91,7 +90,7 @@ export function weightGradients(network: VariationalNetwork, { states, adjoints 
     let total: Weights | null = null;
     for (let s = 0; s + 1 < states.length; s++) {
       total = tidy(() => {
-        const q = mul(operator.resolvent(adjoints[s + 1] as Tensor, tau), a);
+        const q = mul(dataResolvent(adjoints[s + 1] as Tensor, tau, term), a);
         const { pullback } = vjp((w: Weights) => energyGradient(w, states[s] as Tensor, nu), weights);
         const [part] = pullback(q);
         return total === null ? part : sumOf(total, part);
@@ -105,14 +104,14 @@ export function weightGradients(network: VariationalNetwork, { states, adjoints 
  * The left-hand side of (11): (1/N) Σ_i Σ_s <p_{s+1}, B⁻¹ (x_{s+1} - x_s)> (1/N is part of p). It is the derivative of -J along the time
  * axis (T, and λ with it): positive while flowing longer helps, zero at the best stopping time.
  */
-export function stoppingCondition(network: VariationalNetwork, { states, adjoints }: Adjoint, operator: DataOperator = denoising): number {
+export function stoppingCondition(network: VariationalNetwork, { states, adjoints }: Adjoint, term: DataTerm = {}): number {
   return tidy(() => {
     const { tau } = network.stepSizes();
     let total = 0;
     for (let s = 0; s + 1 < states.length; s++) {
       tidy(() => {
         const difference = sub(states[s + 1] as Tensor, states[s] as Tensor);
-        total += inner(adjoints[s + 1] as Tensor, operator.resolvent(difference, tau));
+        total += inner(adjoints[s + 1] as Tensor, dataResolvent(difference, tau, term));
       });
     }
     return total;

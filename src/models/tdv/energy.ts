@@ -2,18 +2,7 @@
  * The deep variation r(x) = (1/m) wᵀ N(K x) of every pixel (specification §2; Kobler et al. 2020), written once. Its gradient in x is what
  * the engine derives; gradient.ts has the same by hand.
  */
-import {
-  add,
-  conv2d,
-  convReplicate2d,
-  convTranspose2d,
-  logStudent,
-  mul,
-  reshape,
-  scaleBlur,
-  scaleBlurAdjoint,
-  sum,
-} from '../../ops/index.js';
+import { add, conv2d, convReplicate2d, convTranspose2d, logStudent, mul, scaleBlur, scaleBlurAdjoint, sum } from '../../ops/index.js';
 import { formatShape, type Tensor, tidy } from '../../tensor/index.js';
 import { type MacroWeights, type MicroWeights, SMALLEST_SIDE, type Weights } from './weights.js';
 
@@ -66,17 +55,22 @@ export function checkImages(x: Tensor, { K }: Weights): void {
   }
 }
 
+/** (1/m) wᵀ features */
+export function variationOf(features: Tensor, w: Tensor): Tensor {
+  return tidy(() => mul(conv2d(features, w), 1 / (w.shape[1] as number)));
+}
+
 /** r(x): [n, channels, h, w] → [n, 1, h, w]. */
 export function deepVariation(weights: Weights, x: Tensor, nu: number): Tensor {
   checkImages(x, weights);
   return tidy(() => {
     let features: Features = [convReplicate2d(x, weights.K), null, null];
     for (const block of weights.blocks) features = macroBlock(features, block, nu);
-    return mul(conv2d(features[0], weights.w), 1 / (weights.w.shape[1] as number));
+    return variationOf(features[0], weights.w);
   });
 }
 
 /** R(x) = Σ r(x) of each image: [n]. */
 export function energy(weights: Weights, x: Tensor, nu: number): Tensor {
-  return tidy(() => reshape(sum(deepVariation(weights, x, nu), { axes: [1, 2, 3] }), [x.shape[0] as number]));
+  return tidy(() => sum(deepVariation(weights, x, nu), { axes: [1, 2, 3] }));
 }

@@ -13,9 +13,10 @@ import {
   logStudentSlope,
   mul,
   reshape,
+  sum,
 } from '../../ops/index.js';
 import { type Tensor, tensor, tidy } from '../../tensor/index.js';
-import { checkImages, down, up } from './energy.js';
+import { checkImages, down, up, variationOf } from './energy.js';
 import type { MacroWeights, MicroWeights, Weights } from './weights.js';
 
 /** K1 x of a micro-block, all that its way back needs. */
@@ -95,21 +96,34 @@ function backward(g: Cotangents, block: MacroWeights, [h00, h10, h20, h11, h01]:
 
 /** ∇R(x) of images [n, channels, h, w], in their shape. */
 export function energyGradient(weights: Weights, x: Tensor, nu: number): Tensor {
-  checkImages(x, weights);
+  return tidy(() => run(weights, x, nu, false).gradient);
+}
+
+/** R of each image, [n], and ∇R(x), from one pass forward and one back. */
+export function energyAndGradient(weights: Weights, x: Tensor, nu: number): { energy: Tensor; gradient: Tensor } {
   return tidy(() => {
-    const trails: Trail[] = [];
-    let features: readonly [Tensor, Tensor | null, Tensor | null] = [convReplicate2d(x, weights.K), null, null];
-    weights.blocks.forEach((block, a) => {
-      const result = tidy(() => forward(features, block, nu, a === weights.blocks.length - 1));
-      trails.push(result.trail);
-      if (result.features !== null) features = result.features;
-    });
-    const m = weights.w.shape[1] as number;
-    let g: Cotangents = { constant: reshape(mul(weights.w, 1 / m), [1, m, 1, 1]) };
-    for (let a = weights.blocks.length - 1; a >= 0; a--) {
-      const behind: Cotangents = g;
-      g = tidy(() => backward(behind, weights.blocks[a] as MacroWeights, trails[a] as Trail, nu));
-    }
-    return convReplicateTranspose2d((g as readonly Tensor[])[0] as Tensor, weights.K);
+    const { features, gradient } = run(weights, x, nu, true);
+    return { energy: sum(variationOf(features as Tensor, weights.w), { axes: [1, 2, 3] }), gradient };
   });
+}
+
+/** The last features at full scale are made when they are asked for. */
+function run(weights: Weights, x: Tensor, nu: number, withFeatures: boolean): { features: Tensor | null; gradient: Tensor } {
+  checkImages(x, weights);
+  const { blocks, K, w } = weights;
+  const trails: Trail[] = [];
+  let features: readonly [Tensor, Tensor | null, Tensor | null] = [convReplicate2d(x, K), null, null];
+  blocks.forEach((block, a) => {
+    const last = a === blocks.length - 1 && !withFeatures;
+    const result = tidy(() => forward(features, block, nu, last));
+    trails.push(result.trail);
+    if (result.features !== null) features = result.features;
+  });
+  const m = w.shape[1] as number;
+  let g: Cotangents = { constant: reshape(mul(w, 1 / m), [1, m, 1, 1]) };
+  for (let a = blocks.length - 1; a >= 0; a--) {
+    const behind: Cotangents = g;
+    g = tidy(() => backward(behind, blocks[a] as MacroWeights, trails[a] as Trail, nu));
+  }
+  return { features: withFeatures ? features[0] : null, gradient: convReplicateTranspose2d((g as readonly Tensor[])[0] as Tensor, K) };
 }

@@ -9,9 +9,10 @@ export {
 export { Kernel, MacroBlock, MicroBlock, PointKernel, ScaleKernel } from './blocks.js';
 export { denoiseImage } from './denoise.js';
 export { deepVariation, energy } from './energy.js';
-export { energyGradient } from './gradient.js';
+export { energyAndGradient, energyGradient } from './gradient.js';
 export { describeNetwork, isNetworkFile, isPublishedTDV, type LoadOptions, loadNetwork } from './load.js';
 export { type NetworkOptions, type RunOptions, VariationalNetwork } from './network.js';
+export { regularizerEnergy } from './reconstruction.js';
 export { projectK, type RegularizerOptions, TotalDeepVariation } from './regularizer.js';
-export { type DataOperator, denoising, type StepSizes, schemeStep } from './scheme.js';
+export { type DataTerm, type StepSizes, schemeStep } from './scheme.js';
 export { type MacroWeights, type MicroWeights, SMALLEST_SIDE, type Weights } from './weights.js';

@@ -4,7 +4,7 @@ import { constantParameter, Module, type Parameter } from '../../nn/index.js';
 import { mul } from '../../ops/index.js';
 import { formatShape, sameShape, type Tensor, tidy } from '../../tensor/index.js';
 import { type RegularizerOptions, TotalDeepVariation } from './regularizer.js';
-import { type DataOperator, denoising, type StepSizes, schemeStep } from './scheme.js';
+import { type DataTerm, operatorOf, type StepSizes, schemeStep } from './scheme.js';
 import type { Weights } from './weights.js';
 
 export interface NetworkOptions extends RegularizerOptions {
@@ -16,9 +16,7 @@ export interface NetworkOptions extends RegularizerOptions {
   sigma?: number;
 }
 
-export interface RunOptions {
-  /** A of the data term. Default: the identity. */
-  operator?: DataOperator;
+export interface RunOptions extends DataTerm {
   /** x_0, in the shape of the images. Default: Aᵀz. */
   initial?: Tensor;
   /** How many steps of T/S to make; more than S go beyond the stopping time. Default S. */
@@ -79,18 +77,18 @@ export class VariationalNetwork extends Module {
   }
 
   #trajectory(z: Tensor, options: RunOptions, all: boolean): Tensor[] {
-    const { operator = denoising, steps = this.options.steps, sigma = this.options.sigma, checkpoint: recompute = true } = options;
+    const { steps = this.options.steps, sigma = this.options.sigma, checkpoint: recompute = true } = options;
     if (!Number.isInteger(steps) || steps < 0) throw new RangeError(`Expected an integer >= 0 for steps but received ${String(steps)}`);
     const scale = this.options.sigma / checkSigma(sigma);
     const scaled = (x: Tensor): Tensor => (scale === 1 ? x : mul(x, scale));
     const unscaled = (x: Tensor): Tensor => (scale === 1 ? x : mul(x, 1 / scale));
-    const b = scaled(operator.adjoint(z));
+    const b = scaled(operatorOf(options).adjoint(z));
     const { initial } = options;
     if (initial !== undefined && !sameShape(initial.shape, b.shape)) {
       throw new RangeError(`Expected images of shape ${formatShape(b.shape)} for initial but received ${formatShape(initial.shape)}`);
     }
     const { nu } = this.options;
-    const step = (weights: Weights, sizes: StepSizes, x: Tensor, back: Tensor): Tensor => schemeStep(weights, sizes, x, back, nu, operator);
+    const step = (weights: Weights, sizes: StepSizes, x: Tensor, back: Tensor): Tensor => schemeStep(weights, sizes, x, back, nu, options);
     const advance = recompute ? checkpoint(step) : step;
     const [weights, sizes] = [this.R.weights, this.stepSizes()];
     let x = initial === undefined ? b : scaled(initial);

@@ -1,6 +1,6 @@
 /** The unrolled scheme and its optimal control, in float64 (specification §3, §4, §14). */
 import { afterEach, describe, expect, it } from 'vitest';
-import { models, nn, ops, seed, type Tensor, tidy } from '../../../src/index.js';
+import { inverse, models, nn, ops, seed, type Tensor, tidy } from '../../../src/index.js';
 import { dot, normal, relativeError } from '../../support/numeric.js';
 import { inFloat64 } from './float64.js';
 
@@ -68,6 +68,43 @@ describe('the variational network', () => {
         for (const [mine, name] of pairs) expect(relativeError(mine, gradients.get(name) as Tensor)).toBeLessThan(1e-11);
         // -p_0 is the gradient in x_0; with x_0 = z it lacks the data term's share
         expect(adjoint.adjoints.length).toBe(4);
+      });
+    });
+  }
+
+  for (const closed of [true, false]) {
+    it(`a general operator, ${closed ? 'in closed form' : 'by conjugate gradients'}: scheme and adjoint states`, () => {
+      const network = make({ scheme: 'paper' }, 2);
+      tidy(() => {
+        // Images seen through a mask: diagonal, with a closed form; without it, conjugate gradients must find the same.
+        const mask = ops.cast(ops.compare.gt(normal([7, 8], 5), 0), 'float64');
+        const diagonal = inverse.diagonal(mask);
+        const operator = closed
+          ? diagonal
+          : inverse.linearOperator({
+              name: 'masking',
+              inputShape: [7, 8],
+              outputShape: [7, 8],
+              apply: (x) => ops.mul(x, mask),
+              adjoint: (y) => ops.mul(y, mask),
+            });
+        const term = { operator, conjugateGradients: { tolerance: 1e-14, iterations: 200 } };
+        const [z, y] = [ops.mul(normal([2, 1, 7, 8], 1), mask), normal([2, 1, 7, 8], 2)];
+        const states = network.states(z, term);
+        const [x, next] = [states[1] as Tensor, states[2] as Tensor];
+        const a = 2 / 3;
+        const residual = ops.add(
+          ops.sub(next, ops.sub(x, ops.mul(network.R.gradient(x), a))),
+          ops.mul(operator.adjoint(ops.sub(operator.apply(next), z)), a),
+        );
+        expect(relativeError(residual, ops.mul(residual, 0))).toBeLessThan(1e-12);
+        const adjoint = adjointStates(network, z, y, term);
+        const { gradients } = nn.valueAndGrad(network, () => loss(network.run(z, term), y));
+        const byT = (gradients.get('T') as Tensor).item();
+        expect(Math.abs(scalarGradients(network, z, adjoint, term).T / byT - 1)).toBeLessThan(1e-10);
+        expect(Math.abs(-stoppingCondition(network, adjoint, term) / 2 / byT - 1)).toBeLessThan(1e-10);
+        const { K } = weightGradients(network, adjoint, term);
+        expect(relativeError(K, gradients.get('R.K1.weight') as Tensor)).toBeLessThan(1e-10);
       });
     });
   }

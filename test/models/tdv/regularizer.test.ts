@@ -84,6 +84,23 @@ describe('total deep variation', () => {
     });
   });
 
+  it('gives energy and gradient from one pass, and as an energy to minimise', () => {
+    const R = make();
+    tidy(() => {
+      const x = normal([2, 1, 9, 8], 1);
+      const both = models.tdv.energyAndGradient(R.weights, x, 1);
+      expect(relativeError(both.energy, R.energy(x))).toBeLessThan(1e-13);
+      expect(relativeError(both.gradient, R.gradient(x))).toBeLessThan(1e-13);
+      const energy = models.tdv.regularizerEnergy(R, 3);
+      const plane = ops.reshape(ops.narrow(x, 0, 0, 1), [9, 8]);
+      const { value, gradient } = energy.valueAndGradient(plane);
+      expect(value.item()).toBeCloseTo(3 * (R.energy(x).toArray() as number[])[0]!, 11);
+      expect(energy.value(plane).item()).toBeCloseTo(value.item(), 11);
+      const first = ops.reshape(ops.narrow(R.gradient(x), 0, 0, 1), [9, 8]);
+      expect(relativeError(gradient, ops.mul(first, 3))).toBeLessThan(1e-13);
+    });
+  });
+
   it('treats the images of a batch by themselves', () => {
     const R = make();
     tidy(() => {
