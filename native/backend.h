@@ -17,7 +17,7 @@
 extern "C" {
 #endif
 
-#define TG_BACKEND_VERSION 1
+#define TG_BACKEND_VERSION 2
 #define TG_MAX_RANK 8
 
 enum { TG_OK = 0, TG_FAILED = 1 };
@@ -105,6 +105,14 @@ typedef struct tg_backend {
   void (*release)(void *block);
   void (*memory_stats)(int64_t *live_bytes, int64_t *live_blocks, int64_t *cached_bytes);
   void (*trim)(void); /* gives cached blocks back to the system */
+  /* Between host memory and the backend's (on the CPU both are the same). After upload and download the host's side is free for other
+   * uses; kernels are queued and run in the order of their calls, download and synchronize wait for them. */
+  int (*upload)(void *to, const void *from_host, int64_t bytes);
+  int (*download)(void *to_host, const void *from, int64_t bytes);
+  int (*copy)(void *to, const void *from, int64_t bytes);
+  int (*synchronize)(void);
+  /* Calls done(context) from any thread once the bytes have arrived. */
+  int (*download_async)(void *to_host, const void *from, int64_t bytes, void (*done)(void *context), void *context);
 
   /* ---- elementwise; n counts elements; y may alias an input of the same size ---- */
   int (*fill)(int64_t dtype, int64_t n, double value, void *y);
@@ -191,14 +199,15 @@ typedef struct tg_backend {
    * lambda_rows, lambda_cols: [batch]; wx: NULL or [batch, height, width-1]; wy: NULL or [batch, height-1, width].
    * lambda_rows weighs the differences inside a row. tolerance: relative gap; report: float64 [batch, TG_TV_REPORT].
    * labels: NULL or int32 [batch, height, width]: connected components of the solution (label = smallest pixel index of the component
-   * inside its image). cancel: NULL or an int32 that another thread sets to nonzero; the kernel then fails with "cancelled". */
+   * inside its image). cancel: NULL or an int32 in host memory that another thread sets to nonzero; the kernel then fails with
+   * "cancelled". */
   int (*prox2d)(int64_t dtype, const tg_tv2d *p, double tolerance, const void *x, const void *lambda_rows, const void *lambda_cols,
-                const void *wx, const void *wy, void *y, void *labels, void *report, const void *cancel);
+                const void *wx, const void *wy, void *y, void *labels, void *report, const int32_t *cancel);
   /* out = mean of v over each label's pixels: the Jacobian of prox2d in x, self-adjoint. labels: int32 [batch, pixels] as above. */
   int (*component_average)(int64_t dtype, int64_t batch, int64_t pixels, const void *labels, const void *v, void *out);
   /* isotropic (Rudin-Osher-Fatemi) 2D, forward differences, Neumann boundary; certified gap as in prox2d. lambda: [batch]. */
   int (*rof2d)(int64_t dtype, const tg_tv2d *p, double tolerance, const void *x, const void *lambda, void *y, void *report,
-               const void *cancel);
+               const int32_t *cancel);
 
   /* ---- tomography (float32 and float64) ---- */
   /* y = the integrals of x along the rays; angles: float64 [views], radians; spacing of the detectors in pixels. The adjoint is exact. */

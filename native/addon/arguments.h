@@ -9,8 +9,26 @@ namespace tautgrad::addon {
 
 constexpr int ARGUMENT_SLOTS = 128;
 
+// An address as TypeScript holds it: the device's index above bit 48, the pointer below. The CPU is device 0.
+constexpr int DEVICE_SHIFT = 48;
+constexpr int DEVICES = 2; // cpu, cuda
+
+struct Address {
+  int device;
+  void *pointer;
+  explicit Address(double packed) {
+    const auto bits = static_cast<uint64_t>(packed);
+    device = static_cast<int>(bits >> DEVICE_SHIFT);
+    pointer = reinterpret_cast<void *>(static_cast<uintptr_t>(bits & ((uint64_t(1) << DEVICE_SHIFT) - 1)));
+  }
+  static double pack(int device, const void *pointer) {
+    return static_cast<double>((static_cast<uint64_t>(device) << DEVICE_SHIFT) | reinterpret_cast<uintptr_t>(pointer));
+  }
+};
+
 struct Reader {
   const double *at;
+  unsigned devices = 0; // a bit for every device whose memory was named
   double next() { return *at++; }
 };
 
@@ -30,11 +48,22 @@ template <> struct Argument<double> {
 
 template <> struct Argument<void *> {
   void *value;
-  explicit Argument(Reader &r) : value(reinterpret_cast<void *>(static_cast<uintptr_t>(r.next()))) {}
+  explicit Argument(Reader &r) {
+    const Address address(r.next());
+    value = address.pointer;
+    if (value) r.devices |= 1u << address.device;
+  }
   void *get() const { return value; }
 };
 
 template <> struct Argument<const void *> : Argument<void *> { using Argument<void *>::Argument; };
+
+// Flags lie in host memory whatever the device.
+template <> struct Argument<const int32_t *> {
+  const int32_t *value;
+  explicit Argument(Reader &r) : value(static_cast<const int32_t *>(Address(r.next()).pointer)) {}
+  const int32_t *get() const { return value; }
+};
 
 template <> struct Argument<const tg_dims *> {
   tg_dims value;
@@ -58,11 +87,28 @@ template <class Struct> struct Argument<const Struct *> {
   const Struct *get() const { return &value; }
 };
 
-template <class... Parameters> int invoke(int (*kernel)(Parameters...), const double *block) {
+// What became of a call: the kernel's own status, or why it could not be made.
+enum class Outcome { done, failed, mixed_devices, no_device, no_kernel };
+
+struct Call {
+  Outcome outcome;
+  int device; // whose kernel was called
+};
+
+// Calls the entry of the backend whose memory the arguments name (the CPU's when they name none).
+template <class... Parameters>
+Call invoke(int (*tg_backend::*entry)(Parameters...), const tg_backend *const (&backends)[DEVICES], const double *block) {
   Reader reader{block};
   // Braces fix the order of evaluation: left to right.
   std::tuple<Argument<Parameters>...> arguments{Argument<Parameters>(reader)...};
-  return std::apply([&](const auto &...a) { return kernel(a.get()...); }, arguments);
+  if (reader.devices & (reader.devices - 1)) return {Outcome::mixed_devices, 0};
+  const int device = reader.devices >> 1;
+  const tg_backend *backend = backends[device];
+  if (!backend) return {Outcome::no_device, device};
+  const auto kernel = backend->*entry;
+  if (!kernel) return {Outcome::no_kernel, device};
+  const int status = std::apply([&](const auto &...a) { return kernel(a.get()...); }, arguments);
+  return {status == TG_OK ? Outcome::done : Outcome::failed, device};
 }
 
 } // namespace tautgrad::addon

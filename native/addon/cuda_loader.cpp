@@ -1,5 +1,6 @@
 #include "cuda_loader.h"
 
+#include <cstdlib>
 #include <dlfcn.h>
 
 namespace tautgrad::addon {
@@ -13,10 +14,13 @@ const tg_backend *load_cuda(std::string &why) {
   std::string path = self.dli_fname;
   const size_t slash = path.rfind('/');
   path = (slash == std::string::npos ? std::string(".") : path.substr(0, slash)) + "/libtautgrad_cuda.so";
+  const char *named = std::getenv("TAUTGRAD_CUDA_LIBRARY");
+  if (named && *named) path = named;
   // RTLD_LOCAL: the library brings its own static CUDA runtime, which must not meet another one in this process.
   void *library = dlopen(path.c_str(), RTLD_NOW | RTLD_LOCAL);
   if (!library) {
-    why = "this build has no CUDA library (libtautgrad_cuda.so is not beside the addon)";
+    why = named && *named ? std::string("TAUTGRAD_CUDA_LIBRARY names a library that cannot be opened: ") + dlerror()
+                          : "this build has no CUDA library (libtautgrad_cuda.so is not beside the addon)";
     return nullptr;
   }
   auto entry = reinterpret_cast<tg_backend_entry>(dlsym(library, TG_CUDA_ENTRY));

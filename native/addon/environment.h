@@ -9,7 +9,7 @@
 
 namespace tautgrad::addon {
 
-// Storage blocks of one environment, counted by the JavaScript storage object and by the zero-copy view that may outlive it.
+// One device's storage blocks of one environment, counted by the JavaScript storage object and by the zero-copy view that may outlive it.
 // Blocks that the environment still holds when it ends (a worker that exits) go back to the pool.
 class Blocks {
 public:
@@ -55,9 +55,9 @@ private:
 };
 
 struct Environment {
-  std::shared_ptr<Blocks> blocks;
-  double *arguments = nullptr;                        // memory of the Float64Array that TypeScript writes
-  const tg_backend *backends[2] = {nullptr, nullptr}; // cpu, cuda
+  std::shared_ptr<Blocks> blocks[DEVICES]; // made when the device is first used
+  double *arguments = nullptr;             // memory of the Float64Array that TypeScript writes
+  const tg_backend *backends[DEVICES] = {nullptr, nullptr};
 };
 
 } // namespace tautgrad::addon

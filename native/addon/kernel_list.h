@@ -7,14 +7,12 @@ namespace tautgrad::addon {
 
 struct Kernel {
   const char *name;
-  bool (*present)(const tg_backend *);
-  int (*run)(const tg_backend *, const double *block);
+  Call (*run)(const tg_backend *const (&backends)[DEVICES], const double *block);
 };
 
 #define TG_KERNEL(entry)                                                                                                                   \
   Kernel {                                                                                                                                 \
-#entry, [](const tg_backend *b) { return b->entry != nullptr; }, [](const tg_backend *b,                                               \
-                                                                        const double *block) { return invoke(b->entry, block); }           \
+#entry, [](const tg_backend *const(&backends)[DEVICES], const double *block) { return invoke(&tg_backend::entry, backends, block); }   \
   }
 
 static const Kernel KERNELS[] = {

@@ -31,6 +31,11 @@ bool machine_has(const char *isa) {
   return std::strcmp(isa, "baseline") == 0;
 }
 
+int copy_bytes(void *to, const void *from, int64_t bytes) {
+  if (bytes > 0) std::memmove(to, from, static_cast<size_t>(bytes));
+  return TG_OK;
+}
+
 tg_backend make_table() {
   tg_backend t{};
   t.version = TG_BACKEND_VERSION;
@@ -41,6 +46,13 @@ tg_backend make_table() {
   t.release = pool_release;
   t.memory_stats = pool_stats;
   t.trim = pool_trim;
+  t.upload = t.download = t.copy = copy_bytes;
+  t.synchronize = [] { return static_cast<int>(TG_OK); };
+  t.download_async = [](void *to, const void *from, int64_t bytes, void (*done)(void *), void *context) {
+    copy_bytes(to, from, bytes);
+    done(context);
+    return static_cast<int>(TG_OK);
+  };
 
   struct Set {
     const char *name;

@@ -221,16 +221,14 @@ int prox2d_typed(const tg_tv2d &p, double tolerance, const T *x, const T *lambda
 }
 
 int prox2d(int64_t dtype, const tg_tv2d *p, double tolerance, const void *x, const void *lambda_rows, const void *lambda_cols,
-           const void *wx, const void *wy, void *y, void *labels, void *report, const void *cancel) {
+           const void *wx, const void *wy, void *y, void *labels, void *report, const int32_t *cancel) {
   if (dtype == TG_F32)
     return prox2d_typed(*p, tolerance, static_cast<const float *>(x), static_cast<const float *>(lambda_rows),
                         static_cast<const float *>(lambda_cols), static_cast<const float *>(wx), static_cast<const float *>(wy),
-                        static_cast<float *>(y), static_cast<int32_t *>(labels), static_cast<double *>(report),
-                        static_cast<const int32_t *>(cancel));
+                        static_cast<float *>(y), static_cast<int32_t *>(labels), static_cast<double *>(report), cancel);
   return prox2d_typed(*p, tolerance, static_cast<const double *>(x), static_cast<const double *>(lambda_rows),
                       static_cast<const double *>(lambda_cols), static_cast<const double *>(wx), static_cast<const double *>(wy),
-                      static_cast<double *>(y), static_cast<int32_t *>(labels), static_cast<double *>(report),
-                      static_cast<const int32_t *>(cancel));
+                      static_cast<double *>(y), static_cast<int32_t *>(labels), static_cast<double *>(report), cancel);
 }
 
 template <class T> int component_average_typed(int64_t batch, int64_t pixels, const int32_t *labels, const T *v, T *out) {

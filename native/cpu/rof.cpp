@@ -162,12 +162,13 @@ int rof_typed(const tg_tv2d &p, double tolerance, const T *x, const T *lambda, T
   return TG_OK;
 }
 
-int rof2d(int64_t dtype, const tg_tv2d *p, double tolerance, const void *x, const void *lambda, void *y, void *report, const void *cancel) {
+int rof2d(int64_t dtype, const tg_tv2d *p, double tolerance, const void *x, const void *lambda, void *y, void *report,
+          const int32_t *cancel) {
   if (dtype == TG_F32)
     return rof_typed(*p, tolerance, static_cast<const float *>(x), static_cast<const float *>(lambda), static_cast<float *>(y),
-                     static_cast<double *>(report), static_cast<const int32_t *>(cancel));
+                     static_cast<double *>(report), cancel);
   return rof_typed(*p, tolerance, static_cast<const double *>(x), static_cast<const double *>(lambda), static_cast<double *>(y),
-                   static_cast<double *>(report), static_cast<const int32_t *>(cancel));
+                   static_cast<double *>(report), cancel);
 }
 } // namespace
 

@@ -3,7 +3,7 @@ import { createRequire } from 'node:module';
 import { dirname } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
-/** Addresses travel as numbers: they are exact below 2^53. */
+/** The device's index times 2^48, plus the pointer: exact below 2^53. */
 export type Address = number;
 
 interface Addon {
@@ -11,20 +11,22 @@ interface Addon {
   readonly kernelNames: readonly string[];
   readonly tableVersion: number;
   readonly threads: number;
-  call(device: number, kernel: number): void;
-  callAsync(device: number, kernel: number): Promise<void>;
-  alloc(bytes: number): Address;
+  call(kernel: number): void;
+  callAsync(kernel: number): Promise<void>;
+  alloc(device: number, bytes: number): Address;
   release(address: Address): boolean;
   view(address: Address, bytes: number): ArrayBuffer;
   addressOf(array: ArrayBufferView): Address;
   copy(to: Address, from: Address, bytes: number): void;
-  memory(): { liveBytes: number; liveBlocks: number; cachedBytes: number };
+  download<T extends ArrayBufferView>(to: T, from: Address, bytes: number): Promise<T>;
+  synchronize(): void;
+  memory(device: number): { liveBytes: number; liveBlocks: number; cachedBytes: number };
   trim(): void;
   loadCuda(): string;
   describe(device: number): string;
 }
 
-const TABLE_VERSION = 1;
+const TABLE_VERSION = 2;
 
 function load(): Addon {
   const require = createRequire(import.meta.url);

@@ -32,6 +32,12 @@ export function devices(): DeviceInfo[] {
   ];
 }
 
+/** @throws Error with the reason when the device cannot be used. */
+export function requireDevice(name: DeviceName): void {
+  const reason = name === 'cuda' ? whyNoCuda() : '';
+  if (reason !== '') throw new Error(`No GPU: ${reason}`);
+}
+
 let current: DeviceName = 'cpu';
 
 /** The device on which new tensors are made. */
@@ -40,17 +46,15 @@ export function device(): DeviceName {
 }
 
 /**
- * Chooses the device on which new tensors are made.
+ * Chooses the device on which new tensors are made. Tensors stay where they are (`x.to(device)` copies), and an operation needs all of
+ * its tensors on one device, the current one.
  * @throws Error with the reason when the device cannot be used.
  */
 export function setDevice(name: DeviceName): void {
   if (name !== 'cpu' && name !== 'cuda') {
     throw new TypeError(`Expected 'cpu' or 'cuda' for device but received ${String(name)}`);
   }
-  if (name === 'cuda') {
-    const reason = whyNoCuda();
-    throw new Error(reason === '' ? 'The CUDA backend cannot hold tensors in this version.' : `No GPU: ${reason}`);
-  }
+  requireDevice(name);
   current = name;
 }
 

@@ -1,9 +1,9 @@
 /**
  * One typed function per kernel of native/backend.h. Arguments are trusted here: validation happens where users call.
- * Every argument is written into the addon's argument block as a double; shapes travel as rank followed by extents.
+ * Every argument is written into the addon's argument block as a double; shapes travel as rank followed by extents. The addresses say
+ * which device's kernel is called.
  */
 import { type Address, addon } from './addon.js';
-import { DEVICE_INDEX } from './device.js';
 
 export type Dims = readonly number[];
 
@@ -166,7 +166,7 @@ function kernel<A extends readonly Argument[]>(name: string): (...values: A) => 
   const i = kernelIndex(name);
   return (...values) => {
     write(values);
-    addon.call(DEVICE_INDEX.cpu, i);
+    addon.call(i);
   };
 }
 
@@ -175,7 +175,7 @@ function asyncKernel<A extends readonly Argument[]>(name: string): (...values: A
   const i = kernelIndex(name);
   return (...values) => {
     write(values);
-    return addon.callAsync(DEVICE_INDEX.cpu, i);
+    return addon.callAsync(i);
   };
 }
 

@@ -16,6 +16,20 @@ export function positiveInteger(text: string): number {
   return value;
 }
 
+export function wholeNumber(text: string): number {
+  const value = parse(text);
+  if (!Number.isSafeInteger(value) || value < 0)
+    throw new InvalidArgumentError(`Expected a whole number of at least 0 but received "${text}".`);
+  return value;
+}
+
+/** Between 0 and 1, both excluded. */
+export function fraction(text: string): number {
+  const value = parse(text);
+  if (!(value > 0 && value < 1)) throw new InvalidArgumentError(`Expected a number between 0 and 1 but received "${text}".`);
+  return value;
+}
+
 export function seedNumber(text: string): number {
   const value = parse(text);
   if (!Number.isSafeInteger(value) || value < 0) {

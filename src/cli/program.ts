@@ -1,5 +1,6 @@
 import { Command, Option } from 'commander';
-import { lambdaOrAuto, oneOrThree, positiveInteger, positiveNumber, seedNumber, sigmaOrAuto } from './options.js';
+import { lambdaOrAuto, positiveInteger, positiveNumber, seedNumber, sigmaOrAuto } from './options.js';
+import { withTrainingOptions } from './training/options.js';
 import { version } from './version.js';
 
 /**
@@ -53,26 +54,20 @@ export function createProgram(): Command {
     .action(async (input: string, output: string, options) => (await import('./commands/denoise.js')).denoise(input, output, options));
 
   const train = group(program, 'train', 'train a network');
-  command(
-    train,
-    'denoise',
-    'train a residual denoiser with total-variation layers (DnCNN_TV)',
-    'tautgrad train denoise --data photos --sigma 25 --steps 2000 --out runs/photos',
-    'tautgrad train denoise --out runs/photos --resume',
+  withTrainingOptions(
+    command(
+      train,
+      'denoise',
+      'train a residual denoiser with total-variation layers (DnCNN_TV)',
+      'tautgrad train denoise --data photos --sigma 25 --steps 2000 --out runs/photos',
+      'tautgrad train denoise --data photos --validation held-out --patience 5 --schedule plateau --ema 0.999',
+      'tautgrad train denoise --out runs/photos --resume',
+    ),
+    { out: 'runs/denoise', batch: 16, patch: 40, learningRate: 1e-3 },
   )
-    .option('--data <folder>', 'folder of clean images (default: the built-in dead-leaves generator)')
     .option('--sigma <number>', 'standard deviation of the noise, of 255 (default: 25)', positiveNumber)
-    .option('--steps <number>', 'training steps (default: 2000)', positiveInteger)
-    .option('--minutes <number>', 'train for this long instead of a number of steps', positiveNumber)
-    .option('--out <folder>', 'folder of the run', 'runs/denoise')
-    .option('--resume', 'continue the run in the folder with its settings')
-    .option('--channels <number>', '1: gray, 3: colour (default: 1)', oneOrThree)
     .option('--depth <number>', 'convolution layers (default: 8)', positiveInteger)
     .option('--features <number>', 'channels inside the network (default: 32)', positiveInteger)
-    .option('--batch <number>', 'patches in a step (default: 16)', positiveInteger)
-    .option('--patch <number>', 'side of the patches in pixels (default: 40)', positiveInteger)
-    .option('--learning-rate <number>', 'peak of the learning rate (default: 0.001)', positiveNumber)
-    .option('--seed <number>', 'seed of weights, data and noise (default: 0)', seedNumber)
     .action(async (options) => (await import('./commands/train-denoise.js')).trainDenoise(options));
 
   const evaluate = group(program, 'eval', 'measure a network');
@@ -94,6 +89,18 @@ export function createProgram(): Command {
     .addOption(new Option('--isotropic', 'isotropic instead of anisotropic total variation').conflicts('model'))
     .option('--seed <number>', 'seed of the noise', seedNumber, 0)
     .action(async (options) => (await import('./commands/eval-denoise.js')).evalDenoise(options));
+
+  command(
+    program,
+    'report',
+    'make the page of a training run again from its folder, or compare two runs side by side',
+    'tautgrad report runs/denoise',
+    'tautgrad report runs/first runs/second --out comparison.html',
+  )
+    .argument('<run>', 'folder of a run')
+    .argument('[other]', 'folder of a second run')
+    .option('--out <file>', 'page to write (default: report.html in the folder; of two runs: comparison.html)')
+    .action(async (run: string, other: string | undefined, options) => (await import('./commands/report.js')).report(run, other, options));
 
   command(
     program,

@@ -21,6 +21,13 @@ export interface PatchBatch {
   readonly clean: Float32Array;
   /** [batch, channels, height, width] */
   readonly shape: readonly [number, number, number, number];
+  /** Gives the memory back for a later batch, where the source reuses it; `clean` must not be read afterwards. */
+  release?(): void;
+}
+
+/** What training needs of a source: `PatchSource` answers at once, `PrefetchSource` when a worker thread has made the batch. */
+export interface BatchSource extends Pick<PatchSource, 'channels' | 'patchSize' | 'description'> {
+  batch(step: number, size: number): PatchBatch | Promise<PatchBatch>;
 }
 
 export interface PatchSourceOptions {
@@ -32,7 +39,10 @@ export interface PatchSourceOptions {
   seed?: number;
 }
 
-/** Patches from images in memory: random positions, flips and quarter turns. */
+/**
+ * Patches from images in memory: every epoch takes one patch of each image, in an order shuffled by the seed, at a random position, mirrored
+ * and turned by quarters at random.
+ */
 export function memorySource(images: readonly Image[], options: PatchSourceOptions = {}, description?: string): PatchSource {
   const { channels, patchSize, seed } = withDefaults(options);
   if (images.length === 0) throw new RangeError('Expected at least one image for images but received none');
@@ -42,11 +52,12 @@ export function memorySource(images: readonly Image[], options: PatchSourceOptio
     throw new RangeError(`Expected images of at least ${patchSize}x${patchSize} pixels but received ${height}x${width} (image ${small})`);
   }
   const converted = images.map((image) => toChannels(image, channels));
+  const order = shuffledOrder(seed, converted.length);
   return {
     channels,
     patchSize,
     description: description ?? `${images.length} image${images.length === 1 ? '' : 's'} in memory`,
-    batch: (step, size) => cutBatch(step, size, channels, patchSize, seed, () => converted),
+    batch: (step, size) => cutBatch(step, size, channels, patchSize, seed, (_, patch) => converted[order(patch)]!),
   };
 }
 
@@ -85,41 +96,75 @@ export interface DeadLeavesSourceOptions extends PatchSourceOptions {
 /** Patches from the built-in dead-leaves generator; each picture is made when it is first needed. */
 export function deadLeavesSource(options: DeadLeavesSourceOptions = {}): PatchSource {
   const { channels, patchSize, seed } = withDefaults(options);
-  const pictures = options.pictures ?? 256;
-  const side = Math.max(patchSize, options.pictureSize ?? 180);
-  if (!Number.isInteger(pictures) || pictures < 1) {
-    throw new RangeError(`Expected a positive integer for pictures but received ${pictures}`);
-  }
+  const { pictures, side, description } = deadLeavesPlan(options);
   const made: Image[] = [];
   const picture = (index: number): Image => {
-    made[index] ??= deadLeaves({ ...options.leaves, height: side, width: side, channels, seed: deriveSeed(seed, 1, index) });
+    made[index] ??= deadLeavesPicture(options.leaves ?? {}, { side, channels, seed, index });
     return made[index];
   };
   return {
     channels,
     patchSize,
-    description: `dead leaves (${pictures} pictures of ${side}x${side}, seed ${seed})`,
-    batch: (step, size) => cutBatch(step, size, channels, patchSize, seed, (random) => [picture(random.int(pictures))]),
+    description,
+    batch: (step, size) => cutBatch(step, size, channels, patchSize, seed, (random) => picture(random.int(pictures))),
   };
 }
 
-/** The patches of a step, written to `clean`. */
+/** How many pictures of which side a dead-leaves source makes. */
+export function deadLeavesPlan(options: DeadLeavesSourceOptions): { pictures: number; side: number; description: string } {
+  const { patchSize, seed } = withDefaults(options);
+  const { pictures = 256, pictureSize = 180 } = options;
+  for (const [name, value] of Object.entries({ pictures, pictureSize })) {
+    if (!Number.isInteger(value) || value < 1) throw new RangeError(`Expected a positive integer for ${name} but received ${value}`);
+  }
+  const side = Math.max(patchSize, pictureSize);
+  return { pictures, side, description: `dead leaves (${pictures} pictures of ${side}x${side}, seed ${seed})` };
+}
+
+/** One of its pictures. */
+export function deadLeavesPicture(
+  leaves: NonNullable<DeadLeavesSourceOptions['leaves']>,
+  { side, channels, seed, index }: { side: number; channels: 1 | 3; seed: number; index: number },
+): Image {
+  return deadLeaves({ ...leaves, height: side, width: side, channels, seed: deriveSeed(seed, 1, index) });
+}
+
+/** Which of `count` images the n-th patch of a run shows: every epoch visits each of them once, in an order of its own. */
+export function shuffledOrder(seed: number, count: number): (patch: number) => number {
+  let current = -1;
+  let order: number[] = [];
+  return (patch) => {
+    const epoch = Math.floor(patch / count);
+    if (epoch !== current) {
+      const indices = Array.from({ length: count }, (_, i) => i);
+      // Label 4: see `cutBatch`.
+      order = new Random(deriveSeed(seed, 4, epoch)).shuffle(indices);
+      current = epoch;
+    }
+    return order[patch % count]!;
+  };
+}
+
+/**
+ * The patches of a step, written to `clean`.
+ * @param choose the image of the n-th patch of the run
+ */
 export function cutBatch(
   step: number,
   size: number,
   channels: number,
   patchSize: number,
   seed: number,
-  choose: (random: Random) => readonly Image[],
+  choose: (random: Random, patch: number) => Image,
   clean?: Float32Array,
 ): PatchBatch {
   if (!Number.isInteger(size) || size < 1) throw new RangeError(`Expected a positive integer for size but received ${size}`);
-  // Label 0 is for batches and label 1 for pictures: the two never share random numbers.
+  // Label 0 is for batches, 1 for pictures and 4 for their order: they never share random numbers.
   const random = new Random(deriveSeed(seed, 0, step));
   const length = channels * patchSize * patchSize;
   clean ??= new Float32Array(size * length);
   for (let i = 0; i < size; i++) {
-    randomPatch(choose(random), patchSize, random, clean.subarray(i * length, (i + 1) * length));
+    randomPatch(choose(random, step * size + i), patchSize, random, clean.subarray(i * length, (i + 1) * length));
   }
   return { clean, shape: [size, channels, patchSize, patchSize] };
 }

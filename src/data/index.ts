@@ -1,6 +1,7 @@
 /** Images, image files, random numbers and sources of training patches. */
 export { checkWritable, writeFileAtomic } from './atomic-write.js';
 export {
+  type BatchSource,
   type DeadLeavesSourceOptions,
   deadLeavesSource,
   folderSource,
@@ -26,5 +27,12 @@ export {
 } from './image-io.js';
 export { addGaussianNoise } from './noise.js';
 export { copyPatch, randomPatch } from './patches.js';
-export { type PrefetchedBatch, type PrefetchOptions, type PrefetchSource, prefetchFolder } from './prefetch.js';
+export {
+  type DeadLeavesPrefetchOptions,
+  type PrefetchedBatch,
+  type PrefetchOptions,
+  type PrefetchSource,
+  prefetchDeadLeaves,
+  prefetchFolder,
+} from './prefetch.js';
 export { deriveSeed, Random, type RandomState } from './random.js';

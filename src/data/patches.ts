@@ -26,12 +26,8 @@ export function copyPatch(image: Image, top: number, left: number, size: number,
   }
 }
 
-/**
- * Fills `out` (`channels * size * size` samples) with a random square of a random image in a random orientation. Every
- * image is equally likely, whatever its size; all images must have the same number of channels and hold the square.
- */
-export function randomPatch(images: readonly Image[], size: number, random: Random, out: Float32Array): void {
-  const image = images[random.int(images.length)]!;
+/** Fills `out` (`channels * size * size` samples) with a random square of the image, which must hold one, in a random orientation. */
+export function randomPatch(image: Image, size: number, random: Random, out: Float32Array): void {
   const top = random.int(image.height - size + 1);
   const left = random.int(image.width - size + 1);
   copyPatch(image, top, left, size, random.int(8), out);

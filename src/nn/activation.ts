@@ -81,6 +81,10 @@ abstract class Flux extends Module {
 
   /** x: [n, channels, ...] */
   override forward(x: Tensor): Tensor {
+    const channels = this.rawContrast.value.shape[0] as number;
+    if (x.rank < 2 || (channels > 1 && x.shape[1] !== channels)) {
+      throw new RangeError(`Expected a tensor with ${channels} channels for x but received shape [${x.shape.join(', ')}]`);
+    }
     return tidy(() => {
       const contrast = reshape(this.contrast(), [1, -1, ...new Array<number>(Math.max(0, x.rank - 2)).fill(1)]);
       return this.flux(x, square(div(x, contrast)));

@@ -1,5 +1,5 @@
-/** Initialisers. */
-import { defaultGenerator, type Generator, type Tensor } from '../tensor/index.js';
+/** Initialisers: fresh tensors from a weight's shape [out, in, ...kernel]. */
+import { defaultGenerator, full, type Generator, type Tensor } from '../tensor/index.js';
 
 /** Uniform in ±sqrt(6 / ((1 + a²) fan_in)), He et al. 2015; a = sqrt(5) gives ±1 / sqrt(fan_in). */
 export function kaimingUniform(shape: readonly number[], options: { a?: number; generator?: Generator } = {}): Tensor {
@@ -12,10 +12,40 @@ export function kaimingNormal(shape: readonly number[], options: { gain?: number
   return (options.generator ?? defaultGenerator).normal(shape, { std: (options.gain ?? Math.SQRT2) / Math.sqrt(fanIn(shape)) });
 }
 
+/** Uniform in ±gain · sqrt(6 / (fan_in + fan_out)), Glorot and Bengio 2010: keeps the variance through layers without rectification. */
+export function glorotUniform(shape: readonly number[], options: { gain?: number; generator?: Generator } = {}): Tensor {
+  const bound = (options.gain ?? 1) * Math.sqrt(6 / (fanIn(shape) + fanOut(shape)));
+  return (options.generator ?? defaultGenerator).uniform(shape, { low: -bound, high: bound });
+}
+
+/** Normal with standard deviation gain · sqrt(2 / (fan_in + fan_out)), Glorot and Bengio 2010. */
+export function glorotNormal(shape: readonly number[], options: { gain?: number; generator?: Generator } = {}): Tensor {
+  const std = (options.gain ?? 1) * Math.sqrt(2 / (fanIn(shape) + fanOut(shape)));
+  return (options.generator ?? defaultGenerator).normal(shape, { std });
+}
+
+/** Normal with the given mean (default 0) and standard deviation (default 0.01). */
+export function normal(shape: readonly number[], options: { mean?: number; std?: number; generator?: Generator } = {}): Tensor {
+  const { mean = 0, std = 0.01, generator = defaultGenerator } = options;
+  if (!(std >= 0)) throw new RangeError(`Expected a number >= 0 for std but received ${String(std)}`);
+  return generator.normal(shape, { mean, std });
+}
+
+/** All the same. */
+export function constant(shape: readonly number[], value = 0): Tensor {
+  return full(shape, value);
+}
+
 /** Inputs per output of a weight [out, in, ...kernel]. */
 function fanIn(shape: readonly number[]): number {
-  return Math.max(
-    1,
-    shape.slice(1).reduce((a, b) => a * b, 1),
-  );
+  return Math.max(1, product(shape.slice(1)));
+}
+
+/** Outputs per input. */
+function fanOut(shape: readonly number[]): number {
+  return Math.max(1, (shape[0] ?? 1) * product(shape.slice(2)));
+}
+
+function product(values: readonly number[]): number {
+  return values.reduce((a, b) => a * b, 1);
 }

@@ -1,6 +1,6 @@
 /** What the operation families share: argument conversion, constants, strides. */
 import type { Aval } from '../autodiff/index.js';
-import { kernels } from '../backend/index.js';
+import { device, kernels } from '../backend/index.js';
 import {
   broadcastStrides,
   DTYPE_BYTES,
@@ -43,7 +43,7 @@ export function checkFloat(x: unknown, name = 'x'): Tensor & { dtype: FloatDType
 const constants = new Map<string, Storage>();
 
 export function constant(value: number, dtype: DType): Tensor {
-  const key = `${dtype}:${Object.is(value, -0) ? '-0' : value}`;
+  const key = `${device()}:${dtype}:${Object.is(value, -0) ? '-0' : value}`;
   const known = constants.get(key);
   if (known !== undefined) return new Tensor(dtype, [], known.retain());
   const made = scalar(value, dtype);

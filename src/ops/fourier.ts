@@ -2,6 +2,7 @@
  * Discrete Fourier transforms of any size. A line of up to 1024 samples is one product with the DFT matrix (for the sizes of images as
  * fast as a general FFT on these kernels, and differentiable as it stands); a longer one is split as n = a b (Cooley and Tukey 1965).
  */
+import { device } from '../backend/index.js';
 import { checkAxes, type DType, formatShape, outsideScopes, type Shape, sameShape, Tensor, tensor, tidy } from '../tensor/index.js';
 import { reshape } from './broadcast.js';
 import { checkFloat } from './common.js';
@@ -43,7 +44,7 @@ function angles(rows: number, columns: number, n: number, dtype: DType): { cos: 
 const matrices = new Map<string, { cos: Tensor; sin: Tensor }>();
 
 function dftMatrix(n: number, dtype: DType): { cos: Tensor; sin: Tensor } {
-  const key = `${n}:${dtype}`;
+  const key = `${device()}:${n}:${dtype}`;
   const known = matrices.get(key);
   if (known) return known;
   if (matrices.size >= 8) {

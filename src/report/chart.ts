@@ -6,6 +6,9 @@ import type { Axis, ChartBlock } from './types.js';
 /** Colours that stand out on white and on near-black, told apart also without red-green vision (after Okabe and Ito). */
 const palette = ['#1f83c4', '#e0871b', '#12a37a', '#cc6fa6', '#8a7be0', '#b59f00'];
 
+/** Width of a drawing in its own units. */
+const width = 440;
+
 /** Points per curve: more than the pixels a chart is wide. */
 const maxPoints = 600;
 
@@ -76,12 +79,12 @@ function specification({ x, y }: ChartBlock, series: readonly CleanSeries[]): To
       type: 'nominal' as const,
       title: null,
       scale: { domain: series.map((s) => s.name), range: series.map((_, i) => palette[i % palette.length]!) },
-      legend: series.length > 1 ? { orient: 'top' as const, columns: 3, labelLimit: 260 } : null,
+      legend: series.length > 1 ? { orient: 'top' as const, columns: legendColumns(series), labelLimit: 340 } : null,
     },
   };
   return {
     $schema: 'https://vega.github.io/schema/vega-lite/v6.json',
-    width: 440,
+    width,
     height: 240,
     padding: 4,
     autosize: { type: 'fit', contains: 'padding' },
@@ -113,6 +116,12 @@ function specification({ x, y }: ChartBlock, series: readonly CleanSeries[]): To
       legend: { labelColor: 'currentColor', labelFontSize: 13, symbolType: 'stroke', symbolStrokeWidth: 3 },
     },
   };
+}
+
+/** As many names in a row as fit beside each other, at about 8 pixels a letter and 40 for the line and the gap; 3 at most. */
+function legendColumns(series: readonly CleanSeries[]): number {
+  const longest = Math.max(...series.map(({ name }) => name.length));
+  return Math.min(3, Math.max(1, Math.floor(width / (8 * longest + 40))));
 }
 
 /** A domain of some width around values that are all equal; otherwise the library chooses. */

@@ -1,5 +1,8 @@
-/** Self-contained HTML reports. */
+/** Self-contained HTML reports, and those of training runs. */
 export { renderReport, writeReport } from './report.js';
+export { type ChartedRun, finalMeans, runCharts } from './run-charts.js';
+export { OUTCOME_FILE, REPORT_FILE, type Run, type RunOutcome, readRun, type Scalar, SETTINGS_FILE, writeOutcome } from './run-folder.js';
+export { comparisonReport, runReport } from './run-report.js';
 export type {
   Axis,
   Block,

@@ -81,18 +81,18 @@ async function renderBlock(block: Exclude<Block, ChartBlock>): Promise<string> {
   }
 }
 
-function renderTable({ caption, columns, rows, digits = [] }: TableBlock): string {
+function renderTable({ caption, columns, rows, digits = [], marked = [], wrap = false }: TableBlock): string {
   const head = columns.map((label) => `<th scope="col">${escapeHtml(label)}</th>`).join('');
-  const body = rows.map((row) => {
+  const body = rows.map((row, index) => {
     const cells = row.map((value, i) => {
       const text = escapeHtml(formatCell(value, digits[i] ?? 2));
       return i === 0 ? `<th scope="row">${text}</th>` : `<td>${text}</td>`;
     });
-    return `<tr>${cells.join('')}</tr>`;
+    return `<tr${marked.includes(index) ? ' class="marked"' : ''}>${cells.join('')}</tr>`;
   });
   // A table wider than the page scrolls in its own box, which the keyboard must be able to reach.
   return `<div class="card table" role="region" tabindex="0" aria-label="${escapeHtml(caption)}">
-<table><caption>${escapeHtml(caption)}</caption><thead><tr>${head}</tr></thead>
+<table${wrap ? ' class="wrap"' : ''}><caption>${escapeHtml(caption)}</caption><thead><tr>${head}</tr></thead>
 <tbody>${body.join('\n')}</tbody></table></div>`;
 }
 

@@ -2,10 +2,10 @@
 export const styleSheet = `
 :root {
   color-scheme: light dark;
-  --paper: #fafaf8; --card: #ffffff; --ink: #1c2024; --soft: #5d6670; --line: #e2e4e6; --accent: #1f6f9f;
+  --paper: #fafaf8; --card: #ffffff; --ink: #1c2024; --soft: #5d6670; --line: #e2e4e6; --accent: #1f6f9f; --mark: #fdf0cf;
 }
 @media (prefers-color-scheme: dark) {
-  :root { --paper: #14171a; --card: #1c2024; --ink: #e6e8ea; --soft: #9aa4ad; --line: #30363c; --accent: #6cb8e6; }
+  :root { --paper: #14171a; --card: #1c2024; --ink: #e6e8ea; --soft: #9aa4ad; --line: #30363c; --accent: #6cb8e6; --mark: #453a1c; }
 }
 * { box-sizing: border-box; }
 body {
@@ -42,6 +42,11 @@ th:first-child, td:first-child { text-align: left; padding-left: 0; }
 th:last-child, td:last-child { padding-right: 0; }
 thead th { color: var(--soft); font-weight: 600; font-size: .9rem; }
 tbody th { font-weight: 500; }
+table.wrap th, table.wrap td { white-space: normal; overflow-wrap: anywhere; vertical-align: top; }
+table.wrap th:not(:last-child), table.wrap td { padding-inline: .4rem; min-width: 4.7rem; }
+table.wrap th:first-child { overflow-wrap: break-word; min-width: 5.5rem; padding-left: 0; }
+table.wrap td:last-child { white-space: nowrap; min-width: 0; }
+tr.marked > * { background: var(--mark); font-weight: 600; }
 tbody tr:last-child > * { border-bottom: 0; }
 dl { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(100%, 17rem), 1fr)); gap: .1rem 2rem; margin: 0; }
 dl > div { display: flex; justify-content: space-between; gap: 1rem; padding: .3rem 0; border-bottom: 1px solid var(--line); }

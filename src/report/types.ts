@@ -65,6 +65,10 @@ export interface TableBlock {
   readonly rows: readonly (readonly (string | number | null)[])[];
   /** Digits after the point for the numbers of each column; 2 by default. */
   readonly digits?: readonly number[];
+  /** Rows to stand out, by number. */
+  readonly marked?: readonly number[];
+  /** Long cells are broken into lines instead of making the table scroll. */
+  readonly wrap?: boolean;
 }
 
 /** Names and values. */

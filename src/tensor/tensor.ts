@@ -1,5 +1,5 @@
 /** Tensors: dense, row-major, reference-counted native memory. */
-import { addon, type DeviceName, kernels } from '../backend/index.js';
+import { addon, DEVICE_INDEX, type DeviceName, device, kernels, requireDevice } from '../backend/index.js';
 import { checkDType, DTYPE_ARRAY, DTYPE_BYTES, DTYPE_CODE, type DType, dtypeOf, type TypedArray } from './dtype.js';
 import { adopt } from './scope.js';
 import { checkShape, formatShape, type Shape, sameShape, sizeOf } from './shape.js';
@@ -23,7 +23,7 @@ export class Tensor {
   readonly dtype: DType;
   readonly shape: Shape;
   readonly size: number;
-  readonly device: DeviceName = 'cpu';
+  readonly device: DeviceName;
   #storage: Storage | undefined;
 
   /** @internal Takes over one reference of `storage`; tracers have none. */
@@ -32,6 +32,7 @@ export class Tensor {
     this.shape = shape;
     this.size = sizeOf(shape);
     this.#storage = storage;
+    this.device = storage?.device ?? device();
     if (storage === undefined) return;
     liveTensors++;
     if (tracked && !adopt(this)) registry.register(this, storage, this);
@@ -39,7 +40,7 @@ export class Tensor {
 
   /**
    * A tensor over the caller's typed array, without a copy: writes on either side are seen on the other. The buffer must not be resized or
-   * transferred while the tensor lives.
+   * transferred while the tensor lives. While the GPU is the current device, the tensor holds a copy there instead.
    */
   static from(data: TypedArray, shape: Shape = [data.length]): Tensor {
     const dtype = dtypeOf(data);
@@ -50,12 +51,26 @@ export class Tensor {
     if (sizeOf(shape) !== data.length) {
       throw new RangeError(`Expected ${sizeOf(shape)} elements for shape ${formatShape(shape)} but received ${data.length}`);
     }
-    return new Tensor(dtype, [...shape], Storage.borrow(data));
+    const host = Storage.borrow(data);
+    if (device() === 'cpu') return new Tensor(dtype, [...shape], host);
+    const result = Tensor.empty(dtype, [...shape]);
+    if (result.size > 0) addon.copy(result.address, host.address, host.byteLength);
+    return result;
   }
 
   /** @internal An uninitialised tensor. */
-  static empty(dtype: DType, shape: Shape): Tensor {
-    return new Tensor(dtype, shape, Storage.allocate(sizeOf(shape) * DTYPE_BYTES[dtype]));
+  static empty(dtype: DType, shape: Shape, on?: DeviceName): Tensor {
+    return new Tensor(dtype, shape, Storage.allocate(sizeOf(shape) * DTYPE_BYTES[dtype], on));
+  }
+
+  /** This tensor's values on a device: a copy, or a second handle on the same memory when they already lie there. */
+  to(name: DeviceName): Tensor {
+    if (name === this.device) return this.own();
+    if (name !== 'cpu' && name !== 'cuda') throw new TypeError(`Expected 'cpu' or 'cuda' for device but received ${String(name)}`);
+    requireDevice(name);
+    const result = Tensor.empty(this.dtype, this.shape, name);
+    if (this.size > 0) addon.copy(result.address, this.address, this.storage.byteLength);
+    return result;
   }
 
   get rank(): number {
@@ -123,15 +138,25 @@ export class Tensor {
     registry.register(this, this.storage, this);
   }
 
-  /** The elements as a typed array over the tensor's memory: no copy, row-major. It stays valid after the tensor is disposed. */
+  /**
+   * The elements as a typed array over the tensor's memory: no copy, row-major. It stays valid after the tensor is disposed.
+   * From the GPU the elements are copied, and the call waits for them.
+   */
   dataSync(): TypedArray {
+    if (this.device !== 'cpu') return this.toTypedArray();
     const { buffer, byteOffset } = this.storage.view();
     return new DTYPE_ARRAY[this.dtype](buffer as ArrayBuffer, byteOffset, this.size);
   }
 
   /** The elements, without blocking the event loop on devices that compute asynchronously. */
   async data(): Promise<TypedArray> {
-    return this.dataSync();
+    if (this.device === 'cpu' || this.size === 0) return this.dataSync();
+    const held = this.alias(); // until the copy has been made, whatever the caller does with this tensor
+    try {
+      return await addon.download(new DTYPE_ARRAY[this.dtype](this.size), held.address, held.storage.byteLength);
+    } finally {
+      held.dispose();
+    }
   }
 
   /** The elements as a typed array of its own memory. */
@@ -259,7 +284,7 @@ export function arange(start: number, stop?: number, step = 1, dtype: DType = 'f
   return result;
 }
 
-/** What tensors hold at the moment. */
+/** What tensors hold at the moment; bytes and blocks are those of one device (default: the current one). */
 export interface MemoryInfo {
   /** Tensor handles that were not disposed. */
   tensors: number;
@@ -273,8 +298,8 @@ export interface MemoryInfo {
   leaked: number;
 }
 
-export function memory(): MemoryInfo {
-  const native = addon.memory();
+export function memory(name: DeviceName = device()): MemoryInfo {
+  const native = addon.memory(DEVICE_INDEX[name]);
   return {
     tensors: liveTensors,
     bytes: native.liveBytes,

@@ -46,14 +46,14 @@ const trainingHeader = z.object({ optimizerStep: z.int().nonnegative(), state: j
  */
 export async function writeCheckpoint(path: string, { model, training }: Checkpoint): Promise<void> {
   const tensors = new Map<string, StoredTensor>();
-  for (const [name, tensor] of model.state) tensors.set(`model.${name}`, store(tensor));
+  for (const [name, tensor] of model.state) tensors.set(`model.${name}`, storedFromTensor(tensor));
   const metadata: Record<string, string> = {
     'tautgrad.kind': training === null ? 'model' : 'checkpoint',
     'tautgrad.model': toJson({ name: model.name, options: model.options }),
   };
   if (training !== null) {
     const { optimizer, state } = training;
-    for (const [name, tensor] of optimizer.tensors) tensors.set(`optimizer.${name}`, store(tensor));
+    for (const [name, tensor] of optimizer.tensors) tensors.set(`optimizer.${name}`, storedFromTensor(tensor));
     metadata['tautgrad.training'] = toJson({ optimizerStep: optimizer.step, state });
   }
   await writeSafetensors(path, tensors, metadata);
@@ -93,7 +93,7 @@ export function disposeCheckpoint({ model, training }: Checkpoint): void {
 const dtypeNames = { float32: 'F32', float64: 'F64', int32: 'I32', uint8: 'U8' } as const;
 
 /** A tensor as files hold it, with its own memory: training may go on while the file is being written. */
-function store(tensor: Tensor): StoredTensor {
+export function storedFromTensor(tensor: Tensor): StoredTensor {
   return { dtype: dtypeNames[tensor.dtype], shape: tensor.shape, data: tensor.toTypedArray() };
 }
 

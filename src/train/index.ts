@@ -10,16 +10,9 @@ export {
   tensorFromStored,
   writeCheckpoint,
 } from './checkpoint.js';
+export type { EvaluationOptions, TrainerEvents, TrainerOptions, TrainingResult } from './options.js';
 export { readRunLog, type StepRecord } from './run-log.js';
 export { decodeSafetensors, encodeSafetensors, readSafetensors, type SafetensorsFile, writeSafetensors } from './safetensors.js';
 export type { Dtype, StoredArray, StoredTensor, TensorMap } from './stored-tensor.js';
-export {
-  BEST_FILE,
-  CHECKPOINT_FILE,
-  type EvaluationOptions,
-  LOG_FILE,
-  Trainer,
-  type TrainerEvents,
-  type TrainerOptions,
-  type TrainingResult,
-} from './trainer.js';
+export { BEST_FILE, CHECKPOINT_FILE, LOG_FILE, Trainer } from './trainer.js';
+export { loadWeights, saveWeights } from './weights.js';

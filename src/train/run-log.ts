@@ -1,6 +1,7 @@
 /** The record of a run: one JSON object per line in `log.jsonl`. */
 import { appendFile, readFile } from 'node:fs/promises';
-import { writeFileAtomic } from '../data/index.js';
+import { z } from 'zod';
+import { FileError, writeFileAtomic } from '../data/index.js';
 
 /** What a training step leaves behind. */
 export interface StepRecord {
@@ -12,23 +13,44 @@ export interface StepRecord {
   readonly metrics: Readonly<Record<string, number>>;
 }
 
-/** Reads the records up to and including `lastStep`. A last line that a crash cut short is passed over. */
+const recordSchema = z.object({
+  step: z.int().positive(),
+  loss: z.number(),
+  learningRate: z.number(),
+  // JSON has no infinity, which a step too short to be timed would give.
+  samplesPerSecond: z
+    .number()
+    .nullable()
+    .transform((v) => v ?? Number.NaN),
+  metrics: z.record(
+    z.string(),
+    z
+      .number()
+      .nullable()
+      .transform((v) => v ?? Number.NaN),
+  ),
+});
+
+/**
+ * Reads the records up to and including `lastStep`. A last line that a crash cut short is passed over; a file that is not there has none.
+ * @throws FileError when another line is damaged
+ */
 export async function readRunLog(path: string, lastStep = Number.POSITIVE_INFINITY): Promise<StepRecord[]> {
-  let text: string;
-  try {
-    text = await readFile(path, 'utf8');
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return [];
-    throw error;
-  }
+  const text = await readFile(path, 'utf8').catch((error: NodeJS.ErrnoException) => {
+    if (error.code === 'ENOENT') return '';
+    throw FileError.fromSystem(path, 'read', error);
+  });
+  const lines = text.split('\n');
   const records: StepRecord[] = [];
-  for (const line of text.split('\n')) {
+  for (const [i, line] of lines.entries()) {
     if (line === '') continue;
     try {
-      const record = JSON.parse(line) as StepRecord;
+      const record = recordSchema.parse(JSON.parse(line));
       if (record.step <= lastStep) records.push(record);
-    } catch {
-      break;
+    } catch (error) {
+      // A complete line ends with a line break, so that the one after it is empty at least.
+      if (i === lines.length - 1) break;
+      throw new FileError(path, `Cannot read ${path}: line ${i + 1} is damaged`, { cause: error });
     }
   }
   return records;

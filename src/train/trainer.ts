@@ -2,74 +2,12 @@
 import { EventEmitter } from 'node:events';
 import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
-import { type Module, valueAndGrad } from '../nn/index.js';
-import { clipByGlobalNorm, GradientAccumulator, MovingAverage, type Optimizer } from '../optim/index.js';
+import { valueAndGrad } from '../nn/index.js';
+import { clipByGlobalNorm, GradientAccumulator, MovingAverage, schedules } from '../optim/index.js';
 import { defaultGenerator, outsideScopes, type Tensor, tensor, tidy } from '../tensor/index.js';
 import { disposeCheckpoint, type JsonObject, readCheckpoint, writeCheckpoint } from './checkpoint.js';
+import type { EvaluationOptions, TrainerEvents, TrainerOptions, TrainingResult } from './options.js';
 import { appendRunLog, readRunLog, type StepRecord, writeRunLog } from './run-log.js';
-
-export interface TrainerOptions<Batch> {
-  model: Module;
-  optimizer: Optimizer;
-  /** How the model is made again: its class's name and constructor options. Saved with every checkpoint. */
-  description: { name: string; options: JsonObject };
-  /** The data of a step, counted from 0: a function of the step alone, so that a resumed run sees the same data. */
-  batch: (step: number) => Batch | Promise<Batch>;
-  /** Samples in a batch, for the throughput. */
-  batchSize: number;
-  /** Runs inside a `tidy`: the number to minimise, and further numbers for the log (computed after the update, from the loss's value). */
-  loss: (model: Module, batch: Batch) => Tensor | { loss: Tensor; metrics: (loss: number) => Record<string, number> };
-  /** Number of steps of the whole run, or a limit in seconds of training time (`budgetSeconds`), whichever comes first. */
-  steps: number;
-  budgetSeconds?: number;
-  /** Learning rate of a step, counted from 0; `progress` runs from 0 to 1. Default: the optimiser's own. */
-  schedule?: (step: number, progress: number) => number;
-  /** Batches per update; their gradients are averaged, and `batch` counts them: update k sees k n … k n + n - 1. Default 1. */
-  accumulate?: number;
-  /** Largest global norm of an update's gradients. Default: unlimited. */
-  clipNorm?: number;
-  /** Decay of a moving average of the weights, which evaluation and `best.safetensors` use. Default: none. */
-  average?: number;
-  /** A number to watch, computed every so many updates with the model in evaluation mode (and averaged weights, if any). */
-  evaluation?: EvaluationOptions;
-  /** Folder of the run: `last.safetensors` and `log.jsonl`. Default: nothing is written. */
-  folder?: string;
-  /** Seconds between checkpoints. Default 30. One is always written at the end, and when the signal aborts. */
-  checkpointSeconds?: number;
-  /** Saved with the checkpoint and checked when resuming: settings that must not change. */
-  settings?: JsonObject;
-  signal?: AbortSignal;
-}
-
-export interface EvaluationOptions {
-  /** Updates between evaluations. */
-  every: number;
-  /** The number to watch; it is logged as the metric `validation`. */
-  run: (model: Module, step: number) => number;
-  /** Whether it should fall (default) or rise. The best model is kept in the folder's `best.safetensors`. */
-  goal?: 'min' | 'max';
-  /** Ends the run after this many evaluations without a new best. Default: never. */
-  patience?: number;
-}
-
-export interface TrainerEvents {
-  step: [record: StepRecord, secondsLeft: number];
-  evaluation: [value: number, best: boolean];
-  checkpoint: [path: string];
-}
-
-export interface TrainingResult {
-  /** Steps done, earlier runs included. */
-  steps: number;
-  /** True when evaluations stopped improving and the run ended early. */
-  stoppedEarly: boolean;
-  /** True when the signal stopped the run before its end. */
-  aborted: boolean;
-  /** All records, earlier runs included. */
-  history: StepRecord[];
-  /** The last checkpoint, when the run has a folder. */
-  checkpoint: string | null;
-}
 
 export const CHECKPOINT_FILE = 'last.safetensors';
 export const BEST_FILE = 'best.safetensors';
@@ -87,6 +25,9 @@ export class Trainer<Batch> extends EventEmitter<TrainerEvents> {
   #history: StepRecord[] = [];
   #unlogged: StepRecord[] = [];
   readonly #average: MovingAverage | null;
+  readonly #plateau: schedules.Plateau | null;
+  /** The optimiser's own rate. */
+  readonly #baseRate: number;
   /** The best evaluation so far and how many have passed since. */
   #watch: { best: number | null; since: number } = { best: null, since: 0 };
 
@@ -94,14 +35,23 @@ export class Trainer<Batch> extends EventEmitter<TrainerEvents> {
     super();
     if (!Number.isInteger(options.steps) || options.steps < 1)
       throw new RangeError(`Expected an integer >= 1 for steps but received ${String(options.steps)}`);
-    const { accumulate = 1, clipNorm = 1, evaluation, average } = options;
+    const { accumulate = 1, clipNorm = 1, evaluation, average, plateau } = options;
     if (!Number.isInteger(accumulate) || accumulate < 1)
       throw new RangeError(`Expected an integer >= 1 for accumulate but received ${String(accumulate)}`);
     if (!(clipNorm > 0)) throw new RangeError(`Expected a number > 0 for clipNorm but received ${String(clipNorm)}`);
     if (evaluation && !(Number.isInteger(evaluation.every) && evaluation.every >= 1)) {
       throw new RangeError(`Expected an integer >= 1 for evaluation.every but received ${String(evaluation.every)}`);
     }
+    const { patience } = evaluation ?? {};
+    if (patience !== undefined && !(Number.isInteger(patience) && patience >= 1)) {
+      throw new RangeError(`Expected an integer >= 1 for evaluation.patience but received ${String(patience)}`);
+    }
+    if (plateau?.every !== undefined && !(Number.isInteger(plateau.every) && plateau.every >= 1)) {
+      throw new RangeError(`Expected an integer >= 1 for plateau.every but received ${String(plateau.every)}`);
+    }
     this.#options = options;
+    this.#plateau = plateau === undefined ? null : new schedules.Plateau(plateau);
+    this.#baseRate = options.optimizer.learningRate;
     this.#average = average === undefined ? null : new MovingAverage(options.model.namedParameters(), average);
   }
 
@@ -115,7 +65,7 @@ export class Trainer<Batch> extends EventEmitter<TrainerEvents> {
    * @throws RangeError when the checkpoint was made with other settings or another model; FileError when it is damaged or missing
    */
   async resume(): Promise<void> {
-    const { folder, model, optimizer, description, settings = {} } = this.#options;
+    const { folder, model, optimizer, description } = this.#options;
     if (folder === undefined) throw new TypeError('Expected a folder to resume from but received none');
     const path = join(folder, CHECKPOINT_FILE);
     const checkpoint = await readCheckpoint(path);
@@ -128,10 +78,11 @@ export class Trainer<Batch> extends EventEmitter<TrainerEvents> {
         random: { seed: number; offset: number };
         settings: JsonObject;
         watch?: { best: number | null; since: number };
+        plateau?: schedules.PlateauState;
       };
       requireSame(path, 'model', checkpoint.model.name, description.name);
       requireSame(path, 'model options', checkpoint.model.options, description.options);
-      requireSame(path, 'settings', state.settings, settings);
+      requireSame(path, 'settings', state.settings, this.#settings());
       const log = await readRunLog(join(folder, LOG_FILE), state.step);
       model.loadStateDict(checkpoint.model.state);
       optimizer.loadState(training.optimizer);
@@ -141,6 +92,7 @@ export class Trainer<Batch> extends EventEmitter<TrainerEvents> {
         value.assign(saved);
       }
       this.#watch = state.watch ?? { best: null, since: 0 };
+      if (this.#plateau && state.plateau) this.#plateau.state = state.plateau;
       defaultGenerator.state = state.random;
       this.#step = state.step;
       this.#elapsedBefore = state.elapsed;
@@ -164,6 +116,7 @@ export class Trainer<Batch> extends EventEmitter<TrainerEvents> {
     while (this.#step < steps && elapsed() < budgetSeconds && signal?.aborted !== true && !this.#exhausted()) {
       const progress = Math.min(1, Math.max(this.#step / steps, elapsed() / budgetSeconds));
       const record = await this.#trainStep(progress);
+      if (record === null) break;
       const bySteps = (steps - this.#step) * (elapsed() / this.#step);
       this.emit('step', record, Math.min(bySteps, budgetSeconds - elapsed()));
       if (performance.now() - saved > checkpointSeconds * 1000) {
@@ -184,54 +137,141 @@ export class Trainer<Batch> extends EventEmitter<TrainerEvents> {
     };
   }
 
+  /** Runs `body` with the averaged weights in the model, or with its own where none are kept. */
+  averaged<T>(body: () => T): T {
+    return this.#average ? this.#average.apply(body) : body();
+  }
+
+  /** The settings that must not change when the run is resumed. */
+  #settings(): JsonObject {
+    const { settings = {}, accumulate, clipNorm, average, plateau, evaluation } = this.#options;
+    const { every, goal = 'min', patience } = evaluation ?? {};
+    const given = { accumulate, clipNorm, average, plateau, ...(evaluation && { evaluation: { every, goal, patience } }) };
+    // JSON leaves out what was not given.
+    return { ...settings, ...(JSON.parse(JSON.stringify(given)) as JsonObject) };
+  }
+
   /** True when the last `patience` evaluations brought no new best. */
   #exhausted(): boolean {
     const patience = this.#options.evaluation?.patience;
     return patience !== undefined && this.#watch.since >= patience;
   }
 
-  async #trainStep(progress: number): Promise<StepRecord> {
-    const { optimizer, batchSize, schedule, batch, accumulate = 1, clipNorm, evaluation } = this.#options;
+  /** One update. Null, with nothing changed, when the signal aborts while a batch is awaited. */
+  async #trainStep(progress: number): Promise<StepRecord | null> {
+    const { optimizer, batchSize, schedule, accumulate = 1, evaluation } = this.#options;
     const began = performance.now();
-    if (schedule !== undefined) optimizer.learningRate = schedule(this.#step, progress);
+    optimizer.learningRate = (schedule?.(this.#step, progress) ?? this.#baseRate) * (this.#plateau?.schedule(this.#step, progress) ?? 1);
+    // All of them before anything is computed: statistics and random streams cannot be taken back.
     const batches: Batch[] = [];
-    for (let k = 0; k < accumulate; k++) batches.push(await batch(this.#step * accumulate + k));
-    const { loss, metrics } = tidy(() => {
-      const first = this.#gradients(batches[0] as Batch);
-      let [total, gradients] = [first.loss, first.gradients];
-      if (accumulate > 1) {
-        const sum = new GradientAccumulator();
-        sum.add(first.gradients);
-        for (const data of batches.slice(1)) {
-          tidy(() => {
-            const part = this.#gradients(data);
-            total += part.loss;
-            sum.add(part.gradients);
-          });
-        }
-        gradients = sum.take();
+    const release = (): void => {
+      for (const data of batches.splice(0)) this.#options.release?.(data);
+    };
+    let result: { loss: number; metrics: Record<string, number> };
+    try {
+      for (let k = 0; k < accumulate; k++) {
+        const received = await this.#receive(this.#step * accumulate + k);
+        if (received === null) return null;
+        batches.push(received.batch);
       }
-      const mean = total / accumulate;
-      if (!Number.isFinite(mean)) {
-        throw new RangeError(`The loss became ${mean} at step ${this.#step}: lower the learning rate or check the data`);
-      }
-      optimizer.step(clipNorm === undefined ? gradients : clipByGlobalNorm(gradients, clipNorm).gradients);
-      this.#average?.update();
-      return { loss: mean, metrics: first.metrics?.(mean) ?? {} };
-    });
+      result = this.#learn(batches);
+    } finally {
+      release();
+    }
     this.#step++;
     const samplesPerSecond = (accumulate * batchSize) / ((performance.now() - began) / 1000);
-    const watched = evaluation && this.#step % evaluation.every === 0 ? { validation: await this.#evaluate(evaluation) } : {};
+    const value = evaluation && this.#step % evaluation.every === 0 ? await this.#evaluate(evaluation) : null;
     const record: StepRecord = {
       step: this.#step,
-      loss,
+      loss: result.loss,
       learningRate: optimizer.learningRate,
       samplesPerSecond,
-      metrics: { ...metrics, ...watched },
+      metrics: { ...result.metrics, ...(value !== null && { [evaluation?.name ?? 'validation']: value }) },
     };
     this.#history.push(record);
     this.#unlogged.push(record);
+    this.#reportToPlateau(value);
     return record;
+  }
+
+  /** The batch of a number, or null when the signal aborts first. */
+  async #receive(number: number): Promise<{ batch: Batch } | null> {
+    const { batch: make, signal, release } = this.#options;
+    const work = make(number);
+    if (!(work instanceof Promise)) return { batch: work };
+    if (signal === undefined) return { batch: await work };
+    let aborted = signal.aborted;
+    let onAbort = (): void => {};
+    const abort = new Promise<null>((resolve) => {
+      onAbort = () => {
+        aborted = true;
+        resolve(null);
+      };
+      if (aborted) resolve(null);
+      else signal.addEventListener('abort', onAbort);
+    });
+    const received = work.then((batch) => {
+      // Too late to be used.
+      if (aborted) release?.(batch);
+      return aborted ? null : { batch };
+    });
+    try {
+      return await Promise.race([received, abort]);
+    } catch (error) {
+      // A source that the same signal closed refuses its batch.
+      if (aborted) return null;
+      throw error;
+    } finally {
+      signal.removeEventListener('abort', onAbort);
+      received.catch(() => {});
+    }
+  }
+
+  /** One update from the mean gradient of the batches. */
+  #learn(batches: readonly Batch[]): { loss: number; metrics: Record<string, number> } {
+    const { optimizer, clipNorm } = this.#options;
+    return tidy(() => {
+      const first = this.#gradients(batches[0] as Batch);
+      let [total, gradients] = [first.loss, first.gradients];
+      if (batches.length > 1) {
+        const sum = new GradientAccumulator();
+        try {
+          sum.add(first.gradients);
+          for (const data of batches.slice(1)) {
+            tidy(() => {
+              const part = this.#gradients(data);
+              total += part.loss;
+              sum.add(part.gradients);
+            });
+          }
+          gradients = sum.take();
+        } finally {
+          sum.dispose();
+        }
+      }
+      const loss = total / batches.length;
+      if (!Number.isFinite(loss)) {
+        throw new RangeError(`The loss became ${loss} at step ${this.#step}: lower the learning rate or check the data`);
+      }
+      optimizer.step(clipNorm === undefined ? gradients : clipByGlobalNorm(gradients, clipNorm).gradients);
+      this.#average?.update();
+      return { loss, metrics: first.metrics?.(loss) ?? {} };
+    });
+  }
+
+  /** @param value of this step's evaluation, if there was one */
+  #reportToPlateau(value: number | null): void {
+    const { evaluation, plateau } = this.#options;
+    if (this.#plateau === null) return;
+    if (evaluation !== undefined) {
+      if (value !== null) this.#plateau.report(evaluation.goal === 'max' ? -value : value);
+      return;
+    }
+    const every = plateau?.every ?? 100;
+    if (this.#step % every !== 0) return;
+    // From the history, which a resumed run has too.
+    const window = this.#history.slice(-every);
+    this.#plateau.report(window.reduce((sum, { loss }) => sum + loss, 0) / window.length);
   }
 
   #gradients(data: Batch): {
@@ -253,11 +293,10 @@ export class Trainer<Batch> extends EventEmitter<TrainerEvents> {
 
   async #evaluate({ run, goal = 'min' }: EvaluationOptions): Promise<number> {
     const { model, folder, description } = this.#options;
-    const averaged = <T>(body: () => T): T => (this.#average ? this.#average.apply(body) : body());
     model.eval();
     let value: number;
     try {
-      value = averaged(() => tidy(() => run(model, this.#step)));
+      value = this.averaged(() => tidy(() => run(model, this.#step)));
     } finally {
       model.train();
     }
@@ -265,7 +304,7 @@ export class Trainer<Batch> extends EventEmitter<TrainerEvents> {
     const better = Number.isFinite(value) && (best === null || (goal === 'min' ? value < best : value > best));
     this.#watch = better ? { best: value, since: 0 } : { best, since: this.#watch.since + 1 };
     if (better && folder !== undefined) {
-      const copies = averaged(
+      const copies = this.averaged(
         () => new Map([...model.stateDict()].map(([name, t]) => [name, outsideScopes(() => tensor(t.toTypedArray(), { shape: t.shape }))])),
       );
       await writeCheckpoint(join(folder, BEST_FILE), { model: { ...description, state: copies }, training: null });
@@ -276,7 +315,7 @@ export class Trainer<Batch> extends EventEmitter<TrainerEvents> {
   }
 
   async #save(elapsed: number): Promise<string | null> {
-    const { folder, model, optimizer, description, settings = {} } = this.#options;
+    const { folder, model, optimizer, description } = this.#options;
     if (folder === undefined) return null;
     // The log first: a resumed run cuts it at the checkpoint's step.
     await appendRunLog(join(folder, LOG_FILE), this.#unlogged);
@@ -289,7 +328,14 @@ export class Trainer<Batch> extends EventEmitter<TrainerEvents> {
       model: { ...description, state: model.stateDict() },
       training: {
         optimizer: { step: own.step, tensors: new Map([...own.tensors, ...averages]) },
-        state: { step: this.#step, elapsed, random: { seed, offset }, settings, watch: this.#watch },
+        state: {
+          step: this.#step,
+          elapsed,
+          random: { seed, offset },
+          settings: this.#settings(),
+          watch: this.#watch,
+          ...(this.#plateau && { plateau: { ...this.#plateau.state } }),
+        },
       },
     });
     this.emit('checkpoint', path);
@@ -297,14 +343,27 @@ export class Trainer<Batch> extends EventEmitter<TrainerEvents> {
   }
 }
 
+/** Compares what a checkpoint was made with and what is given now; the sentence names only what differs. */
 function requireSame(path: string, what: string, saved: unknown, wanted: unknown): void {
-  const canonical = (value: unknown): string =>
-    JSON.stringify(value, (_key, v: unknown) =>
-      v !== null && typeof v === 'object' && !Array.isArray(v)
-        ? Object.fromEntries(Object.entries(v).sort(([a], [b]) => (a < b ? -1 : 1)))
-        : v,
+  if (canonical(saved) === canonical(wanted)) return;
+  let [before, now] = [saved, wanted];
+  if (isObject(saved) && isObject(wanted)) {
+    const differing = [...new Set([...Object.keys(saved), ...Object.keys(wanted)])].filter(
+      (k) => canonical(saved[k]) !== canonical(wanted[k]),
     );
-  if (canonical(saved) !== canonical(wanted)) {
-    throw new RangeError(`Expected to resume with the ${what} of ${path}, ${canonical(saved)}, but received ${canonical(wanted)}`);
+    const pick = (from: Record<string, unknown>): unknown => Object.fromEntries(differing.map((key) => [key, from[key] ?? null]));
+    [before, now] = [pick(saved), pick(wanted)];
   }
+  throw new RangeError(`Expected to resume with the ${what} of ${path}, ${canonical(before)}, but received ${canonical(now)}`);
+}
+
+function isObject(value: unknown): value is Record<string, unknown> {
+  return value !== null && typeof value === 'object' && !Array.isArray(value);
+}
+
+/** JSON with the keys in order. */
+function canonical(value: unknown): string {
+  return JSON.stringify(value ?? null, (_key, v: unknown) =>
+    isObject(v) ? Object.fromEntries(Object.entries(v).sort(([a], [b]) => (a < b ? -1 : 1))) : v,
+  );
 }

@@ -2,7 +2,7 @@
 import { Tracer } from '../autodiff/index.js';
 import { kernels } from '../backend/index.js';
 import { type Operand, tv2dParams } from '../ops/index.js';
-import { DTYPE_CODE, outsideScopes, sizeOf, Tensor, tensor, tidy } from '../tensor/index.js';
+import { DTYPE_CODE, outsideScopes, sizeOf, Tensor, tidy } from '../tensor/index.js';
 import { type Prox2dOptions, prepare2d } from './prox2d.js';
 
 /**
@@ -29,9 +29,10 @@ export async function prox2dAsync(x: Tensor, lambda: Operand, options: Prox2dOpt
   const wy = params.hasWeightsY ? (held[params.hasWeightsX ? 4 : 3] as Tensor) : undefined;
   const [report, cancel] = outsideScopes(() => [
     Tensor.empty('float64', [sizeOf(x.shape.slice(0, -2)), kernels.TV_REPORT]),
-    tensor([0], { dtype: 'int32' }),
+    Tensor.empty('int32', [1], 'cpu'),
   ]) as [Tensor, Tensor];
   const flag = cancel.dataSync() as Int32Array;
+  flag[0] = 0;
   const abort = (): void => {
     flag[0] = 1;
   };

@@ -5,15 +5,9 @@ import { deadLeaves, readImage, writeImage } from '../../src/data/index.js';
 import { readSafetensors } from '../../src/train/index.js';
 import { expectFailure, tautgrad } from '../support/command.js';
 import { temporaryFolder } from '../support/folders.js';
+import { folderOfImages } from '../support/image-folders.js';
 
 const tiny = ['--depth', '2', '--features', '2', '--batch', '2', '--patch', '16'];
-
-async function folderOfImages(count: number, channels: 1 | 3 = 1, side = 40): Promise<string> {
-  const folder = temporaryFolder();
-  for (let i = 0; i < count; i++)
-    await writeImage(join(folder, `${i}.png`), deadLeaves({ height: side, width: side + 4, channels, seed: i, minRadius: 3 }));
-  return folder;
-}
 
 describe('tautgrad train denoise', { timeout: 120_000 }, () => {
   it('stops at Ctrl-C with a checkpoint, and resumes to the bits of an undisturbed run', async () => {
@@ -46,7 +40,7 @@ describe('tautgrad train denoise', { timeout: 120_000 }, () => {
     expect(resumed.stdout).toContain(`Trained ${steps} steps`);
     const bytes = (run: string) => readFileSync(join(folder, run, 'model.safetensors'));
     expect(bytes('parts').equals(bytes('whole'))).toBe(true);
-    expect(readFileSync(join(folder, 'parts/report.html'), 'utf8').match(/<svg /g)).toHaveLength(3);
+    expect(readFileSync(join(folder, 'parts/report.html'), 'utf8').match(/<svg /g)).toHaveLength(5);
     expect(readFileSync(join(folder, 'parts/log.jsonl'), 'utf8').trim().split('\n')).toHaveLength(steps);
   });
 
@@ -152,11 +146,14 @@ describe('tautgrad quickstart', { timeout: 120_000 }, () => {
     expect(told.network.psnr).toBeGreaterThan(told.noisy.psnr - 3);
     const run = join(folder, 'runs/quickstart');
     expect(readdirSync(run).sort()).toEqual(
-      ['clean.png', 'last.safetensors', 'log.jsonl', 'model.safetensors', 'network.png', 'noisy.png', 'report.html', 'tv.png'].sort(),
+      [
+        ...['clean', 'network', 'noisy', 'tv'].map((name) => `${name}.png`),
+        ...['last.safetensors', 'log.jsonl', 'model.safetensors', 'report.html', 'result.json', 'run.json'],
+      ].sort(),
     );
     expect((await readImage(join(run, 'tv.png'))).width).toBe(80);
     const html = readFileSync(join(run, 'report.html'), 'utf8');
-    expect(html.match(/<svg /g)).toHaveLength(3);
+    expect(html.match(/<svg /g)).toHaveLength(5);
     expect(html.match(/<img /g)).toHaveLength(8);
     expect(html).toContain('photo.jpg');
   });

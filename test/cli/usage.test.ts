@@ -3,7 +3,7 @@ import { resolve } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { expectFailure, tautgrad } from '../support/command.js';
 
-const commands = [['info'], ['denoise'], ['train', 'denoise'], ['eval', 'denoise'], ['quickstart']];
+const commands = [['info'], ['denoise'], ['train', 'denoise'], ['eval', 'denoise'], ['report'], ['quickstart']];
 
 describe('help', () => {
   it('prints the version', async () => {

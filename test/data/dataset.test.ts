@@ -64,6 +64,17 @@ describe('patch sources', () => {
     expect(seen.size).toBe(2 * 3 * 8);
   });
 
+  it('show every image once in an epoch, in orders that the seed shuffles', () => {
+    const images = Array.from({ length: 7 }, (_, i) => makeImage(1, 2, 2, new Float32Array(4).fill(i)));
+    const epochs = (seed: number): number[][] => {
+      const source = memorySource(images, { patchSize: 2, seed });
+      const shown = Array.from({ length: 14 }, (_, step) => source.batch(step, 2).clean).flatMap((c) => [c[0]!, c[4]!]);
+      return [0, 1, 2, 3].map((e) => shown.slice(7 * e, 7 * e + 7));
+    };
+    for (const epoch of epochs(1)) expect(epoch.toSorted()).toEqual([0, 1, 2, 3, 4, 5, 6]);
+    expect(new Set([...epochs(1), ...epochs(2)].map(String)).size).toBe(8);
+  });
+
   it('read folders in order, converted to the asked channels', async () => {
     const folder = temporaryFolder();
     await writeImage(join(folder, 'b.png'), makeImage(3, 8, 8));

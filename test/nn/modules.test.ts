@@ -1,6 +1,6 @@
 /** Modules: state, names, layers against their formulas, normalisation in training and use. */
 import { describe, expect, it } from 'vitest';
-import { memory, nn, ops, type Tensor, tensor, tidy } from '../../src/index.js';
+import { Generator, memory, nn, ops, type Tensor, tensor, tidy } from '../../src/index.js';
 import { normal, values } from '../support/numeric.js';
 
 const f32 = (shape: number[], seed: number): Tensor => ops.cast(normal(shape, seed), 'float32');
@@ -152,10 +152,96 @@ describe('layers', () => {
     });
   });
 
+  it('fluxes have derivatives in their contrast and refuse other channels', () => {
+    tidy(() => {
+      const x = normal([2, 3, 5], 11);
+      for (const Flux of [nn.PeronaMalik, nn.Charbonnier]) {
+        for (const shared of [false, true]) {
+          const flux = new Flux({ channels: 3, contrast: 0.7, shared });
+          const raw = flux.rawContrast;
+          raw.value = ops.cast(raw.value, 'float64');
+          const loss = (): Tensor => ops.sum(ops.mul(flux.forward(x), normal([2, 3, 5], 12)));
+          const analytic = values(nn.valueAndGrad(flux, loss).gradients.get('rawContrast')!);
+          const original = raw.value;
+          analytic.forEach((slope, i) => {
+            const at = (h: number): number => {
+              const moved = values(original);
+              moved[i]! += h;
+              raw.value = tensor(moved, { dtype: 'float64' });
+              const value = loss().item();
+              raw.value = original;
+              return value;
+            };
+            expect(Math.abs(slope - (at(1e-5) - at(-1e-5)) / 2e-5)).toBeLessThan(1e-8);
+          });
+          expect(analytic).toHaveLength(shared ? 1 : 3);
+        }
+        expect(new Flux({ channels: 3, trainable: false }).parameterCount).toBe(0);
+        expect(() => new Flux({ channels: 3 }).forward(f32([2, 2, 4], 1))).toThrow(/^Expected a tensor with 3 channels for x/);
+        expect(() => new Flux({ channels: 3, contrast: 0 })).toThrow(/contrast/);
+      }
+    });
+  });
+
+  it('initialisers have the spread of their formulas', () => {
+    tidy(() => {
+      const shape = [40, 30, 3, 3];
+      const [fanIn, fanOut] = [270, 360];
+      const spread = (w: Tensor): { mean: number; std: number; largest: number } => {
+        const all = values(w);
+        const mean = all.reduce((s, v) => s + v, 0) / all.length;
+        return {
+          mean,
+          std: Math.sqrt(all.reduce((s, v) => s + (v - mean) ** 2, 0) / all.length),
+          largest: Math.max(...all.map(Math.abs)),
+        };
+      };
+      const generator = (): Generator => new Generator(4);
+      for (const [w, std, bounded] of [
+        [nn.init.kaimingUniform(shape, { generator: generator() }), Math.sqrt(2 / fanIn), true],
+        [nn.init.kaimingUniform(shape, { a: Math.sqrt(5), generator: generator() }), 1 / Math.sqrt(3 * fanIn), true],
+        [nn.init.kaimingNormal(shape, { generator: generator() }), Math.sqrt(2 / fanIn), false],
+        [nn.init.glorotUniform(shape, { gain: 2, generator: generator() }), 2 * Math.sqrt(2 / (fanIn + fanOut)), true],
+        [nn.init.glorotNormal(shape, { generator: generator() }), Math.sqrt(2 / (fanIn + fanOut)), false],
+        [nn.init.normal(shape, { std: 0.3, generator: generator() }), 0.3, false],
+      ] as const) {
+        const seen = spread(w);
+        // Ten thousand numbers: five standard errors.
+        expect(Math.abs(seen.mean)).toBeLessThan((5 * std) / Math.sqrt(10_800));
+        expect(Math.abs(seen.std / std - 1)).toBeLessThan(5 / Math.sqrt(2 * 10_800));
+        if (bounded) expect(seen.largest).toBeLessThanOrEqual(Math.sqrt(3) * std * (1 + 1e-6));
+        else expect(seen.largest).toBeGreaterThan(3 * std);
+      }
+      expect(values(nn.init.constant([2, 2], 7))).toEqual([7, 7, 7, 7]);
+      const conv = new nn.Conv2d({ inChannels: 2, outChannels: 3, kernelSize: 3, init: (s) => nn.init.constant(s, 0.5) });
+      expect(new Set(values(conv.weight.value))).toEqual(new Set([0.5]));
+      expect(() => nn.init.normal([2], { std: -1 })).toThrow(/std/);
+    });
+  });
+
+  it('batch norm in one dimension is that of two with a height of one', () => {
+    tidy(() => {
+      const x = f32([4, 3, 7], 13);
+      const [one, two] = [new nn.BatchNorm1d({ channels: 3 }), new nn.BatchNorm2d({ channels: 3 })];
+      near(one.forward(x), ops.reshape(two.forward(ops.reshape(x, [4, 3, 1, 7])), [4, 3, 7]));
+      near(one.runningVariance.value, two.runningVariance.value);
+      expect(one.eval().forward(f32([5, 3], 14)).shape).toEqual([5, 3]);
+      expect(() => one.forward(f32([1, 3, 2, 2], 1))).toThrow(/3 channels/);
+    });
+  });
+
   it('pooling and upsampling', () => {
     tidy(() => {
       const x = f32([1, 2, 4, 6], 10);
       near(new nn.AveragePool2d({ size: 2 }).forward(new nn.Upsample({ factor: 2 }).forward(x)), x);
+      // Bilinear, corners aligned: ramps stay ramps.
+      const ramp = ops.reshape(tensor([0, 1, 2, 10, 11, 12], { dtype: 'float64' }), [1, 1, 2, 3]);
+      const larger = new nn.Upsample({ factor: 2, mode: 'bilinear', alignCorners: true }).forward(ramp);
+      expect(larger.shape).toEqual([1, 1, 4, 6]);
+      values(larger).forEach((v, i) => {
+        expect(v).toBeCloseTo((10 * Math.floor(i / 6)) / 3 + (2 * (i % 6)) / 5, 6);
+      });
+      expect(() => new nn.Upsample({ factor: 1.5 })).toThrow(/factor/);
       expect(new nn.MaxPool2d({ size: 2 }).forward(x).shape).toEqual([1, 2, 2, 3]);
       near(new nn.GlobalAveragePool2d().forward(x), ops.mean(x, { axes: [2, 3] }));
     });

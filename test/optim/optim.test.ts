@@ -131,6 +131,25 @@ describe('schedules', () => {
     const plateau = new schedules.Plateau({ patience: 1, factor: 0.5 });
     expect([3, 2, 2, 2, 2, 1].map((v) => plateau.report(v))).toEqual([1, 1, 1, 0.5, 0.5, 0.5]);
     expect(plateau.schedule(0, 0)).toBe(0.5);
+    // A value must fall by the threshold to count; what is no number never does; the floor holds.
+    const strict = new schedules.Plateau({ patience: 0, factor: 0.5, threshold: 0.1, floor: 0.2 });
+    expect([10, 9.5, 8, Number.NaN, 7.9].map((v) => strict.report(v))).toEqual([1, 0.5, 0.5, 0.25, 0.2]);
+    const copy = new schedules.Plateau({ patience: 0, factor: 0.5, threshold: 0.1 });
+    copy.state = strict.state;
+    expect(copy.report(7.9)).toBe(0.1);
+    expect(schedules.warmUp(10, schedules.stepDecay(4, 0.5))(6, 0)).toBeCloseTo(0.7 * 0.5, 12);
+  });
+
+  it('refuse settings outside their range', () => {
+    const { schedules } = optim;
+    expect(() => schedules.stepDecay(0, 0.5)).toThrow(/^Expected a number >= 1 for every but received 0$/);
+    expect(() => schedules.stepDecay(5, 0)).toThrow(/factor/);
+    expect(() => schedules.cosine(2)).toThrow(/floor/);
+    expect(() => schedules.warmUp(-1)).toThrow(/steps/);
+    expect(() => new schedules.Plateau({ factor: 1 })).toThrow(/factor/);
+    expect(() => new schedules.Plateau({ patience: 0.5 })).toThrow(/patience/);
+    expect(() => new schedules.Plateau({ threshold: 1 })).toThrow(/threshold/);
+    expect(() => new schedules.Plateau({ floor: -1 })).toThrow(/floor/);
   });
 });
 

@@ -11,12 +11,16 @@ export interface Finished {
 /** Runs the compiled `tautgrad` in a folder; `onOutput` sees standard error as it grows. */
 export async function tautgrad(
   args: readonly string[],
-  { cwd, onStderr }: { cwd?: string; onStderr?: (stderr: string, kill: (signal: NodeJS.Signals) => void) => void } = {},
+  {
+    cwd,
+    env = {},
+    onStderr,
+  }: { cwd?: string; env?: Record<string, string>; onStderr?: (stderr: string, kill: (signal: NodeJS.Signals) => void) => void } = {},
 ): Promise<Finished> {
   const child = spawn(process.execPath, [distFile('cli/main.js'), ...args], {
     cwd,
     stdio: ['ignore', 'pipe', 'pipe'],
-    env: { ...process.env, TAUTGRAD_DEBUG: '' },
+    env: { ...process.env, TAUTGRAD_DEBUG: '', ...env },
   });
   let [stdout, stderr] = ['', ''];
   child.stdout.on('data', (chunk: Buffer) => {

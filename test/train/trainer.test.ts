@@ -116,10 +116,12 @@ describe('Trainer', () => {
     const numbers = (records: train.StepRecord[]): unknown[] => records.map((r) => [r.step, r.loss, r.metrics]);
     expect(numbers(rest.history)).toEqual(numbers(straight.history));
     expect(straight.history.filter((r) => 'validation' in r.metrics).map((r) => r.step)).toEqual([3, 6, 9, 12]);
-    // Runs without averages cannot go on with this checkpoint's counterpart, and the other way round it is refused.
+    // A run without averages has none to go on with.
     const plain = temporaryFolder();
     await makeTrainer({ folder: plain }).trainer.run();
-    await expect(makeTrainer({ folder: plain, training: { average: 0.5 } }).trainer.resume()).rejects.toThrow(/averaged weights/);
+    await expect(makeTrainer({ folder: plain, training: { average: 0.5 } }).trainer.resume()).rejects.toThrow(
+      /^Expected to resume with the settings of .*, {"average":null}, but received {"average":0.5}$/,
+    );
   });
 
   it('an accumulated step averages the losses of its batches', async () => {

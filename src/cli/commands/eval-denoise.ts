@@ -4,6 +4,7 @@ import { denoiseWithTV, type Score, scoreDenoiser } from '../../models/tvlayers/
 import { loadAnyDenoiser } from '../denoiser.js';
 import { UsageError } from '../failure.js';
 import { formatTable, Output } from '../output.js';
+import { meanScore } from '../training/denoising.js';
 import { applyToImage } from './denoise.js';
 
 export interface EvalDenoiseOptions {
@@ -51,10 +52,4 @@ export async function evalDenoise(options: EvalDenoiseOptions): Promise<void> {
     },
     formatTable([['image', 'noisy dB', 'PSNR dB', 'noisy SSIM', 'SSIM'], ...rows.map(cells), cells({ name: 'mean', ...mean })]),
   );
-}
-
-/** The means of the scores of several images. */
-export function meanScore(rows: readonly Score[]): Omit<Score, 'name'> {
-  const mean = (key: Exclude<keyof Score, 'name'>): number => rows.reduce((sum, row) => sum + row[key], 0) / rows.length;
-  return { noisyPsnr: mean('noisyPsnr'), psnr: mean('psnr'), noisySsim: mean('noisySsim'), ssim: mean('ssim') };
 }

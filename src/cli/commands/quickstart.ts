@@ -2,21 +2,19 @@ import { mkdir } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import {
   addGaussianNoise,
-  crop,
+  type BatchSource,
   deadLeaves,
-  deadLeavesSource,
   deriveSeed,
   FileError,
   type Image,
   listImages,
   memorySource,
-  type PatchSource,
+  prefetchDeadLeaves,
   quantise,
   readImage,
   toChannels,
   writeImage,
 } from '../../data/index.js';
-import { psnr, ssim } from '../../metrics/index.js';
 import {
   applyDenoiser,
   bestLambda,
@@ -28,15 +26,14 @@ import {
   type Score,
   scoreDenoiser,
 } from '../../models/tvlayers/index.js';
-import { type Report, writeReport } from '../../report/index.js';
 import { seed as seedGenerator } from '../../tensor/index.js';
-import { type TrainingResult, writeCheckpoint } from '../../train/index.js';
+import { writeCheckpoint } from '../../train/index.js';
 import { exitCode } from '../failure.js';
 import { interruptible } from '../interrupt.js';
 import { formatNumber, formatTable, Output } from '../output.js';
-import { reportFooter, trainingCharts } from '../training-report.js';
-import { meanScore } from './eval-denoise.js';
-import { runTrainer } from './train-denoise.js';
+import { meanScore, middle, scoredCaption, zoomOf } from '../training/denoising.js';
+import { MODEL_FILE, runTrainer, writeRunReport } from '../training/session.js';
+import { writeSettings } from '../training/settings.js';
 
 export interface QuickstartOptions {
   data?: string;
@@ -50,14 +47,12 @@ export interface QuickstartOptions {
 
 /** Small enough to learn something in a minute on two cores. */
 const network = { depth: 6, features: 32, batchSize: 4, patchSize: 40, learningRate: 3e-3 };
-/** Held-out pictures, and the side to which large ones are cut. */
 const heldOutCount = 8;
-const maxSide = 320;
 
 /** What the run learns from and is measured on. */
 interface Material {
   channels: 1 | 3;
-  source: PatchSource;
+  source: BatchSource & { close?(): Promise<void> };
   /** Pictures that training never sees. */
   heldOut: { name: string; image: Image }[];
   /** Pictures of the training data, to choose the lambda of total variation alone. */
@@ -83,6 +78,8 @@ export async function quickstart(options: QuickstartOptions): Promise<void> {
       `Training DnCNN_TV (${network.depth} layers, ${model.parameterCount} weights, 2 TV layers) for ${formatNumber(options.seconds)} s ` +
         `to remove noise of ${options.sigma} of 255; data: ${source.description}`,
     );
+    const { sigma: noise, seconds } = options;
+    await writeSettings(folder, { command: 'quickstart', sigma: noise, seconds, seed, channels, ...network });
     const training = await interruptible(
       (signal) =>
         runTrainer(
@@ -108,7 +105,7 @@ export async function quickstart(options: QuickstartOptions): Promise<void> {
       output.result({ folder, aborted: true, steps: training.steps, checkpoint: training.checkpoint }, text);
       return;
     }
-    const modelPath = join(folder, 'model.safetensors');
+    const modelPath = join(folder, MODEL_FILE);
     await writeCheckpoint(modelPath, { model: { ...describeDenoiser(model), state: model.stateDict() }, training: null });
 
     output.note(`Evaluating on ${heldOut.length} held-out pictures`);
@@ -119,14 +116,32 @@ export async function quickstart(options: QuickstartOptions): Promise<void> {
     const tv = meanScore([...scoreDenoiser(heldOut, sigma, byTV, seed)]);
     const net = meanScore([...scoreDenoiser(heldOut, sigma, byNetwork, seed)]);
 
-    const noisy = addGaussianNoise(shown.image, sigma, deriveSeed(seed, 6));
-    const pictures = { clean: shown.image, noisy, tv: byTV(noisy), network: byNetwork(noisy) };
-    for (const [name, image] of Object.entries(pictures)) await writeImage(join(folder, `${name}.png`), image);
-    const reportPath = join(folder, 'report.html');
-    await writeReport(
-      reportPath,
-      makeReport(options, { source, shown, pictures, training, lambda, tv, net, heldOut: heldOut.length, weights: model.parameterCount }),
-    );
+    const clean = quantise(shown.image);
+    const noisy = addGaussianNoise(clean, sigma, deriveSeed(seed, 6));
+    const images = [
+      { name: 'clean', image: clean, caption: `clean: ${shown.name}` },
+      { name: 'noisy', image: noisy, caption: scoredCaption('noisy', noisy, clean) },
+      ...[
+        { name: 'tv', label: 'TV alone', image: byTV(noisy) },
+        { name: 'network', label: 'network', image: byNetwork(noisy) },
+      ].map(({ name, label, image }) => ({ name, image, caption: scoredCaption(label, image, clean) })),
+    ];
+    for (const { name, image } of images) await writeImage(join(folder, `${name}.png`), image);
+    const reportPath = await writeRunReport(folder, {
+      title: 'A denoiser with total-variation layers',
+      summary:
+        `DnCNN_TV, trained for ${formatNumber(options.seconds)} seconds (${training.steps} steps) to remove Gaussian noise of ` +
+        `${options.sigma} of 255, against total variation alone.`,
+      table: {
+        caption: `Means over ${heldOut.length} held-out pictures; SSIM with the 11×11 Gaussian window; λ of TV alone is the best one on training pictures.`,
+        columns: ['method', 'PSNR (dB)', 'SSIM'],
+        rows: resultRows(tv, net, lambda),
+        digits: [0, 2, 4],
+      },
+      pictures: images.map(({ name, caption }) => ({ name, file: `${name}.png`, caption })),
+      zoom: zoomOf(clean),
+      facts: { data: source.description, steps: training.steps, weights: model.parameterCount },
+    });
 
     output.result(
       {
@@ -144,6 +159,7 @@ export async function quickstart(options: QuickstartOptions): Promise<void> {
         `Means over ${heldOut.length} held-out pictures. Network: ${modelPath}\nReport: ${reportPath}`,
     );
   } finally {
+    await source.close?.();
     model.dispose();
   }
 }
@@ -159,7 +175,7 @@ function resultRows(tv: Mean, net: Mean, lambda: number): [string, number, numbe
 }
 
 async function material({ data, image, seed }: QuickstartOptions): Promise<Material> {
-  const given = image === undefined ? null : { name: basename(image), image: centre(await readImage(image)) };
+  const given = image === undefined ? null : { name: basename(image), image: middle(await readImage(image)) };
   const { patchSize } = network;
   if (data === undefined) {
     const channels = given?.image.channels === 1 ? 1 : 3;
@@ -169,7 +185,7 @@ async function material({ data, image, seed }: QuickstartOptions): Promise<Mater
     const own = { name: 'dead leaves', image: deadLeaves({ height: 240, width: 320, channels, seed: deriveSeed(seed, 8) }) };
     return {
       channels,
-      source: deadLeavesSource({ channels, patchSize, seed }),
+      source: await prefetchDeadLeaves({ channels, patchSize, seed }),
       heldOut,
       tuning: Array.from({ length: heldOutCount }, (_, i) => picture(9, i)),
       shown: given ?? own,
@@ -191,94 +207,13 @@ async function material({ data, image, seed }: QuickstartOptions): Promise<Mater
   const count = Math.min(heldOutCount, Math.max(1, Math.floor(converted.length / 5)));
   const every = Math.floor(converted.length / count);
   const isHeldOut = (i: number): boolean => i % every === every - 1 && Math.floor(i / every) < count;
-  const heldOut = converted.filter((_, i) => isHeldOut(i)).map((i) => ({ name: i.name, image: centre(i.image) }));
+  const heldOut = converted.filter((_, i) => isHeldOut(i)).map((i) => ({ name: i.name, image: middle(i.image) }));
   const training = converted.filter((_, i) => !isHeldOut(i)).map((i) => i.image);
   return {
     channels,
     source: memorySource(training, { channels, patchSize, seed }, `${training.length} images of ${data}`),
     heldOut,
-    tuning: training.slice(0, heldOutCount).map(centre),
+    tuning: training.slice(0, heldOutCount).map(middle),
     shown: given === null ? heldOut[0]! : { name: given.name, image: toChannels(given.image, channels) },
-  };
-}
-
-/** The middle of a large picture: a minute's run should not wait for megapixels. */
-function centre(image: Image): Image {
-  const height = Math.min(image.height, maxSide);
-  const width = Math.min(image.width, maxSide);
-  return crop(image, Math.floor((image.height - height) / 2), Math.floor((image.width - width) / 2), height, width);
-}
-
-interface Outcome {
-  source: PatchSource;
-  shown: { name: string; image: Image };
-  pictures: Record<'clean' | 'noisy' | 'tv' | 'network', Image>;
-  training: TrainingResult;
-  lambda: number;
-  tv: Mean;
-  net: Mean;
-  heldOut: number;
-  weights: number;
-}
-
-function makeReport(options: QuickstartOptions, outcome: Outcome): Report {
-  const { source, shown, pictures, training, lambda, tv, net, heldOut, weights } = outcome;
-  const { height, width } = shown.image;
-  const caption = (name: string, image: Image): string =>
-    `${name}: ${psnr(quantise(image), shown.image).toFixed(2)} dB` +
-    (Math.min(height, width) >= 11 ? `, SSIM ${ssim(quantise(image), shown.image).toFixed(3)}` : '');
-  const zoom = Math.min(64, height, width);
-  return {
-    title: 'A denoiser with total-variation layers',
-    summary:
-      `DnCNN_TV, trained for ${formatNumber(options.seconds)} seconds (${training.steps} steps) to remove Gaussian noise of ` +
-      `${options.sigma} of 255, against total variation alone.`,
-    sections: [
-      {
-        heading: 'Result',
-        blocks: [
-          {
-            kind: 'table',
-            caption: `Means over ${heldOut} held-out pictures; SSIM with the 11×11 Gaussian window; λ of TV alone is the best one on training pictures.`,
-            columns: ['Method', 'PSNR (dB)', 'SSIM'],
-            rows: resultRows(tv, net, lambda),
-            digits: [0, 2, 4],
-          },
-          {
-            kind: 'pictures',
-            zoom: { top: (height - zoom) / 2, left: (width - zoom) / 2, size: zoom },
-            items: [
-              { image: pictures.clean, caption: `clean: ${shown.name}` },
-              { image: pictures.noisy, caption: caption('noisy', pictures.noisy) },
-              { image: pictures.tv, caption: caption('TV alone', pictures.tv) },
-              { image: pictures.network, caption: caption('network', pictures.network) },
-            ],
-          },
-        ],
-      },
-      { heading: 'Training', blocks: trainingCharts(training.history) },
-      {
-        heading: 'Settings',
-        blocks: [
-          {
-            kind: 'settings',
-            entries: [
-              ['data', source.description],
-              ['noise (of 255)', options.sigma],
-              ['steps', training.steps],
-              ['training time (s)', options.seconds],
-              ['convolution layers', network.depth],
-              ['channels inside', network.features],
-              ['weights', weights],
-              ['patches in a step', network.batchSize],
-              ['patch side (pixels)', network.patchSize],
-              ['learning rate', network.learningRate],
-              ['seed', options.seed],
-            ],
-          },
-        ],
-      },
-    ],
-    footer: reportFooter(),
   };
 }

@@ -1,9 +1,9 @@
 /** Gaussian denoising: training a residual denoiser on clean patches, applying it, and scoring it. */
-import { addGaussianNoise, deriveSeed, type Image, makeImage, type PatchBatch, type PatchSource } from '../../data/index.js';
+import { addGaussianNoise, type BatchSource, deriveSeed, type Image, makeImage, type PatchBatch } from '../../data/index.js';
 import { psnr, ssim } from '../../metrics/index.js';
 import { type Module, TVLayer1d, TVLayer2d } from '../../nn/index.js';
 import { add, clamp, mean, square, sub } from '../../ops/index.js';
-import { Adam } from '../../optim/index.js';
+import { Adam, schedules } from '../../optim/index.js';
 import { Generator, Tensor, tidy } from '../../tensor/index.js';
 import { type JsonObject, Trainer, type TrainerOptions } from '../../train/index.js';
 
@@ -11,22 +11,26 @@ export interface DenoisingOptions {
   model: Module;
   /** How to make the model again, saved in checkpoints. */
   description: { name: string; options: JsonObject };
-  source: PatchSource;
+  source: BatchSource;
   /** Standard deviation of the noise, for values 0 … 1 (σ = 25 of 255 is 25 / 255). */
   sigma: number;
   /** Default 16. */
   batchSize?: number;
   steps: number;
   budgetSeconds?: number;
-  /** Peak of the learning rate, reached after 100 steps; it falls to a hundredth along a cosine. Default 1e-3. */
+  /** Peak of the learning rate. Default 1e-3. */
   learningRate?: number;
   /** Seed of the noise. Default 0. */
   seed?: number;
   folder?: string;
   checkpointSeconds?: number;
   signal?: AbortSignal;
-  /** Accumulation, clipping, averaging and evaluation (see TrainerOptions). */
-  training?: Pick<TrainerOptions<PatchBatch>, 'accumulate' | 'clipNorm' | 'average' | 'evaluation'>;
+  /** Factor on the learning rate. Default: 100 steps of warm-up, then half a cosine down to a hundredth. */
+  schedule?: schedules.Schedule;
+  /** Names the schedule among the settings that a resumed run must share. Default `cosine`. */
+  scheduleName?: string;
+  /** Accumulation, clipping, averaging, plateau and evaluation (see TrainerOptions). */
+  training?: Pick<TrainerOptions<PatchBatch>, 'accumulate' | 'clipNorm' | 'average' | 'plateau' | 'evaluation'>;
 }
 
 /**
@@ -36,6 +40,8 @@ export interface DenoisingOptions {
 export function denoisingTrainer(options: DenoisingOptions): Trainer<PatchBatch> {
   const { model, source, sigma, batchSize = 16, learningRate = 1e-3, seed = 0, steps, budgetSeconds } = options;
   if (!(sigma > 0) || !Number.isFinite(sigma)) throw new RangeError(`Expected a finite number > 0 for sigma but received ${String(sigma)}`);
+  // A hundred steps of warm-up: Adam's first steps move every weight by the full rate, which throws a deep network off.
+  const schedule = options.schedule ?? schedules.warmUp(100, schedules.cosine(0.01));
   const numbers = new WeakMap<PatchBatch, number>();
   return new Trainer<PatchBatch>({
     ...options.training,
@@ -48,8 +54,7 @@ export function denoisingTrainer(options: DenoisingOptions): Trainer<PatchBatch>
     ...(options.checkpointSeconds !== undefined && { checkpointSeconds: options.checkpointSeconds }),
     ...(options.signal !== undefined && { signal: options.signal }),
     batchSize,
-    // A hundred steps of warm-up: Adam's first steps move every weight by the full rate, which throws a deep network off.
-    schedule: (k, progress) => learningRate * Math.min(1, (k + 1) / 100) * (0.01 + 0.99 * 0.5 * (1 + Math.cos(Math.PI * progress))),
+    schedule: (k, progress) => learningRate * schedule(k, progress),
     settings: {
       sigma,
       batchSize,
@@ -57,13 +62,18 @@ export function denoisingTrainer(options: DenoisingOptions): Trainer<PatchBatch>
       seed,
       data: source.description,
       patchSize: source.patchSize,
+      ...(options.scheduleName !== undefined && { schedule: options.scheduleName }),
       ...(budgetSeconds === undefined ? { steps } : { budgetSeconds }),
     },
     batch: (k) => {
+      const numbered = (batch: PatchBatch): PatchBatch => {
+        numbers.set(batch, k);
+        return batch;
+      };
       const batch = source.batch(k, batchSize);
-      numbers.set(batch, k);
-      return batch;
+      return batch instanceof Promise ? batch.then(numbered) : numbered(batch);
     },
+    release: (batch) => batch.release?.(),
     loss: (network, batch) => {
       const { clean, shape } = batch;
       const target = Tensor.from(clean, shape);

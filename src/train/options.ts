@@ -1,0 +1,85 @@
+/** What a training run is made of, and what comes out of it. */
+import type { Module } from '../nn/index.js';
+import type { Optimizer, schedules } from '../optim/index.js';
+import type { Tensor } from '../tensor/index.js';
+import type { JsonObject } from './checkpoint.js';
+import type { StepRecord } from './run-log.js';
+
+type PlateauOptions = schedules.PlateauOptions;
+
+export interface TrainerOptions<Batch> {
+  model: Module;
+  optimizer: Optimizer;
+  /** How the model is made again: its class's name and constructor options. Saved with every checkpoint. */
+  description: { name: string; options: JsonObject };
+  /** The data of a step, counted from 0: a function of the step alone, so that a resumed run sees the same data. */
+  batch: (step: number) => Batch | Promise<Batch>;
+  /** Samples in a batch, for the throughput. */
+  batchSize: number;
+  /** Runs inside a `tidy`: the number to minimise, and further numbers for the log (computed after the update, from the loss's value). */
+  loss: (model: Module, batch: Batch) => Tensor | { loss: Tensor; metrics: (loss: number) => Record<string, number> };
+  /** Number of steps of the whole run, or a limit in seconds of training time (`budgetSeconds`), whichever comes first. */
+  steps: number;
+  budgetSeconds?: number;
+  /** Learning rate of a step, counted from 0; `progress` runs from 0 to 1. Default: the optimiser's own. */
+  schedule?: (step: number, progress: number) => number;
+  /**
+   * Lowers the learning rate, after `schedule`, when a value stops improving: that of the evaluations, or without them the mean loss of
+   * every `every` (default 100) updates.
+   */
+  plateau?: PlateauOptions & { every?: number };
+  /** Called when a batch is no longer needed, so that its memory can be used again. */
+  release?: (batch: Batch) => void;
+  /** Batches per update; their gradients are averaged, and `batch` counts them: update k sees k n … k n + n - 1. Default 1. */
+  accumulate?: number;
+  /** Largest global norm of an update's gradients. Default: unlimited. */
+  clipNorm?: number;
+  /** Decay of a moving average of the weights, which evaluation and `best.safetensors` use. Default: none. */
+  average?: number;
+  /** A number to watch, computed every so many updates with the model in evaluation mode (and averaged weights, if any). */
+  evaluation?: EvaluationOptions;
+  /** Folder of the run: `last.safetensors` and `log.jsonl`. Default: nothing is written. */
+  folder?: string;
+  /** Seconds between checkpoints. Default 30. One is always written at the end, and when the signal aborts. */
+  checkpointSeconds?: number;
+  /** Saved with the checkpoint and checked when resuming: settings that must not change. */
+  settings?: JsonObject;
+  /** Ends the run after the step in progress, or at once while a batch is awaited; the checkpoint is then written. */
+  signal?: AbortSignal;
+}
+
+export interface EvaluationOptions {
+  /** Updates between evaluations. */
+  every: number;
+  /** Its name among the log's metrics. Default `validation`. */
+  name?: string;
+  /** The number to watch. */
+  run: (model: Module, step: number) => number;
+  /** Whether it should fall (default) or rise. The best model is kept in the folder's `best.safetensors`. */
+  goal?: 'min' | 'max';
+  /** Ends the run after this many evaluations without a new best. Default: never. */
+  patience?: number;
+}
+
+/** What a trainer tells its listeners. */
+export interface TrainerEvents {
+  /** After every update; the seconds left are an estimate. */
+  step: [record: StepRecord, secondsLeft: number];
+  /** After every evaluation: the value, and whether it is the best so far. */
+  evaluation: [value: number, best: boolean];
+  /** After a checkpoint was written. */
+  checkpoint: [path: string];
+}
+
+export interface TrainingResult {
+  /** Steps done, earlier runs included. */
+  steps: number;
+  /** True when evaluations stopped improving and the run ended early. */
+  stoppedEarly: boolean;
+  /** True when the signal stopped the run before its end. */
+  aborted: boolean;
+  /** All records, earlier runs included. */
+  history: StepRecord[];
+  /** The last checkpoint, when the run has a folder. */
+  checkpoint: string | null;
+}
