@@ -70,6 +70,30 @@ export function createProgram(): Command {
     .option('--features <number>', 'channels inside the network (default: 32)', positiveInteger)
     .action(async (options) => (await import('./commands/train-denoise.js')).trainDenoise(options));
 
+  withTrainingOptions(
+    command(
+      train,
+      'tdv',
+      'train a denoiser with total deep variation: regulariser, stopping time and data weight',
+      'tautgrad train tdv --data photos --sigma 25 --macro-blocks 1 --features 16 --minutes 30',
+      'tautgrad train tdv --data BSDS400 --batch 32 --patch 93 --learning-rate 4e-4 --steps 100000',
+      'tautgrad train tdv --out runs/tdv --resume',
+    ),
+    { out: 'runs/tdv', batch: 8, patch: 64, learningRate: 4e-4 },
+  )
+    .option('--sigma <number>', 'standard deviation of the noise, of 255 (default: 25)', positiveNumber)
+    .option('--features <number>', 'channels inside the regulariser (default: 32)', positiveInteger)
+    .option('--macro-blocks <number>', 'U-Nets in a row (default: 3)', positiveInteger)
+    .option('--stages <number>', 'steps S of the unrolled scheme (default: 10)', positiveInteger)
+    .option('--nu <number>', 'of the activation log(1 + nu x²) / (2 nu) (default: 1; the paper: 9)', positiveNumber)
+    .addOption(
+      new Option('--scheme <name>', 'released: a data weight of its own; paper: one time for both (default: released)').choices([
+        'released',
+        'paper',
+      ]),
+    )
+    .action(async (options) => (await import('./commands/train-tdv.js')).trainTdv(options));
+
   const evaluate = group(program, 'eval', 'measure a network');
   command(
     evaluate,

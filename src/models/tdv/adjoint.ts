@@ -5,7 +5,7 @@
  */
 import { flatten, jvp, vjp } from '../../autodiff/index.js';
 import { add, mul, sub, sum } from '../../ops/index.js';
-import { formatShape, sameShape, type Tensor, tidy } from '../../tensor/index.js';
+import { formatShape, outsideScopes, sameShape, type Tensor, tidy } from '../../tensor/index.js';
 import { energyGradient } from './gradient.js';
 import type { VariationalNetwork } from './network.js';
 import { type DataTerm, dataResolvent, operatorOf } from './scheme.js';
@@ -116,4 +116,62 @@ export function stoppingCondition(network: VariationalNetwork, { states, adjoint
     }
     return total;
   });
+}
+
+export interface StoppingOptions extends ControlOptions {
+  /** Factors on the time between which the best one is looked for. Default 1/8 and 8. */
+  from?: number;
+  to?: number;
+  /** Relative width of the bracket at which the search ends. Default 1e-3. */
+  tolerance?: number;
+}
+
+/**
+ * Early stopping: the stopping time at which the first-order condition (11) holds for these images, by bisection. θ stays; the whole time
+ * axis (T, and λ with it) is scaled.
+ * @returns the factor on the network's T, and the product T; a factor at an end of the range when the condition has no zero inside
+ */
+export function bestStoppingTime(
+  network: VariationalNetwork,
+  z: Tensor,
+  y: Tensor,
+  options: StoppingOptions = {},
+): { factor: number; T: number } {
+  const { from = 1 / 8, to = 8, tolerance = 1e-3, ...control } = options;
+  if (!(from > 0 && from < to && to < Number.POSITIVE_INFINITY)) {
+    throw new RangeError(`Expected 0 < from < to for the range of factors but received ${String(from)} and ${String(to)}`);
+  }
+  if (!(tolerance > 0)) throw new RangeError(`Expected a number > 0 for tolerance but received ${String(tolerance)}`);
+  const condition = (factor: number): number =>
+    atTime(network, factor, () => tidy(() => stoppingCondition(network, adjointStates(network, z, y, control), control)));
+  const T = network.T.value.item();
+  let [low, high] = [from, to];
+  // Positive while flowing longer helps.
+  if (condition(low) <= 0) high = low;
+  else if (condition(high) >= 0) low = high;
+  while (high / low > 1 + tolerance) {
+    const middle = Math.sqrt(low * high);
+    if (condition(middle) > 0) low = middle;
+    else high = middle;
+  }
+  const factor = Math.sqrt(low * high);
+  return { factor, T: factor * T };
+}
+
+/** Runs `body` with the time axis scaled: T, and λ with it. */
+export function atTime<R>(network: VariationalNetwork, factor: number, body: () => R): R {
+  const scaled = [network.T, ...(network.lmbda ? [network.lmbda] : [])];
+  const originals = scaled.map((parameter) => parameter.value);
+  const values = originals.map((value) => outsideScopes(() => mul(value, factor)));
+  scaled.forEach((parameter, i) => {
+    parameter.value = values[i] as Tensor;
+  });
+  try {
+    return body();
+  } finally {
+    scaled.forEach((parameter, i) => {
+      parameter.value = originals[i] as Tensor;
+      values[i]?.dispose();
+    });
+  }
 }

@@ -1,7 +1,10 @@
 export {
   type Adjoint,
   adjointStates,
+  atTime,
+  bestStoppingTime,
   type ControlOptions,
+  type StoppingOptions,
   scalarGradients,
   stoppingCondition,
   weightGradients,
@@ -15,4 +18,5 @@ export { type NetworkOptions, type RunOptions, VariationalNetwork } from './netw
 export { regularizerEnergy } from './reconstruction.js';
 export { projectK, type RegularizerOptions, TotalDeepVariation } from './regularizer.js';
 export { type DataTerm, type StepSizes, schemeStep } from './scheme.js';
+export { type NetworkTrainingOptions, networkTrainer } from './training.js';
 export { type MacroWeights, type MicroWeights, SMALLEST_SIDE, type Weights } from './weights.js';

@@ -4,7 +4,7 @@ import { inverse, models, nn, ops, seed, type Tensor, tidy } from '../../../src/
 import { dot, normal, relativeError } from '../../support/numeric.js';
 import { inFloat64 } from './float64.js';
 
-const { adjointStates, scalarGradients, stoppingCondition, VariationalNetwork, weightGradients } = models.tdv;
+const { adjointStates, bestStoppingTime, scalarGradients, stoppingCondition, VariationalNetwork, weightGradients } = models.tdv;
 
 describe('the variational network', () => {
   const made: models.tdv.VariationalNetwork[] = [];
@@ -117,6 +117,24 @@ describe('the variational network', () => {
       const condition = stoppingCondition(network, adjointStates(network, z, y));
       const slope = (at(1 + 1e-5) - at(1 - 1e-5)) / 2e-5;
       expect(Math.abs(-condition / slope - 1)).toBeLessThan(1e-7);
+    });
+  });
+
+  it('the best stopping time is a minimum of the loss', () => {
+    const network = make();
+    tidy(() => {
+      const y = ops.mul(normal([1, 1, 9, 8], 2), 0);
+      const z = ops.add(y, normal([1, 1, 9, 8], 1));
+      const target = ops.mul(
+        models.tdv.atTime(network, 1.7, () => network.run(z)),
+        1,
+      );
+      const { factor, T } = bestStoppingTime(network, z, target, { tolerance: 1e-9 });
+      expect(factor).toBeCloseTo(1.7, 6);
+      expect(T).toBeCloseTo(0.3 * 1.7, 6);
+      expect(network.T.value.item()).toBe(0.3);
+      expect(bestStoppingTime(network, z, target, { from: 2, to: 4 }).factor).toBe(2);
+      expect(() => bestStoppingTime(network, z, target, { from: 2, to: 1 })).toThrow('Expected 0 < from < to');
     });
   });
 
