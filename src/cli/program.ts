@@ -126,6 +126,28 @@ export function createProgram(): Command {
     .option('--out <file>', 'page to write (default: report.html in the folder; of two runs: comparison.html)')
     .action(async (run: string, other: string | undefined, options) => (await import('./commands/report.js')).report(run, other, options));
 
+  const exploring = group(program, 'explore', 'what a network of total deep variation has learned, as a page');
+  for (const [name, description, more] of [
+    ['time', 'PSNR and the first-order condition over the stopping time', ''],
+    ['surface', 'the deep variation of a pixel over contrast and noise', ''],
+    ['eigen', 'a nonlinear eigenfunction of the regulariser', ''],
+    ['sensitivity', 'how far the trajectories of two networks part, and the bound on it', ' --other other.safetensors'],
+  ] as const) {
+    const exploration = command(
+      exploring,
+      name,
+      description,
+      `tautgrad explore ${name} --model tdv3-25-gray.safetensors --image photo.png${more}`,
+    )
+      .requiredOption('--model <file>', 'a network from "tautgrad train tdv", or published weights')
+      .requiredOption('--image <file>', 'picture to look at, without noise')
+      .option('--out <file>', 'page to write', `${name}.html`)
+      .option('--size <number>', 'side of the middle part that is looked at', positiveInteger, 128)
+      .option('--seed <number>', 'seed of the noise', seedNumber, 0);
+    if (name === 'sensitivity') exploration.requiredOption('--other <file>', 'the second network');
+    exploration.action(async (options) => (await import('./commands/explore.js')).explore(name, options));
+  }
+
   command(
     program,
     'quickstart',

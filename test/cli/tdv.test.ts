@@ -35,6 +35,26 @@ describe('tautgrad train tdv', { timeout: 120_000 }, () => {
     expect(scored.code).toBe(0);
     expect((JSON.parse(scored.stdout) as { images: unknown[] }).images).toHaveLength(2);
 
+    await writeImage(join(folder, 'photo.png'), deadLeaves({ height: 30, width: 40, channels: 1, seed: 4 }));
+    for (const [what, ...more] of [['time'], ['surface'], ['eigen'], ['sensitivity', '--other', 'run/model.safetensors']]) {
+      const args = [
+        'explore',
+        what as string,
+        '--model',
+        'run/model.safetensors',
+        '--image',
+        'photo.png',
+        '--size',
+        '24',
+        '--json',
+        ...more,
+      ];
+      const explored = await tautgrad(args, { cwd: folder });
+      expect(explored.stderr).toBe('');
+      expect(JSON.parse(explored.stdout)).toMatchObject({ report: `${what}.html` });
+      expect(readFileSync(join(folder, `${what}.html`), 'utf8')).toContain('<svg ');
+    }
+
     await writeImage(join(folder, 'noisy.png'), deadLeaves({ height: 40, width: 31, channels: 3, seed: 1 }));
     const denoised = await tautgrad(['denoise', 'noisy.png', 'clean.png', '--model', 'run/model.safetensors', '--json'], { cwd: folder });
     expect(denoised.code).toBe(0);

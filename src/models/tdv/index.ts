@@ -9,6 +9,16 @@ export {
   stoppingCondition,
   weightGradients,
 } from './adjoint.js';
+export {
+  type Eigenfunction,
+  type EigenOptions,
+  eigenfunction,
+  type Sensitivity,
+  sensitivity,
+  type TimePoint,
+  timeCurve,
+  variationSurface,
+} from './analysis.js';
 export { Kernel, MacroBlock, MicroBlock, PointKernel, ScaleKernel } from './blocks.js';
 export { denoiseImage } from './denoise.js';
 export { deepVariation, energy } from './energy.js';
