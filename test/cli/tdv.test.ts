@@ -86,7 +86,7 @@ describe('tautgrad train tdv', { timeout: 120_000 }, () => {
     const clean = deadLeaves({ height: 64, width: 70, channels: 1, seed: 2 });
     for (const [sigma, gain] of [
       [15, 3],
-      [50, 6],
+      [50, 4],
     ] as const) {
       await writeImage(join(folder, 'noisy.png'), addGaussianNoise(clean, sigma / 255, 5));
       const args = ['denoise', 'noisy.png', 'out.png', '--model', join(published, 'tdv3-25-gray.safetensors'), '--sigma', String(sigma)];
