@@ -142,6 +142,12 @@ export class Trainer<Batch> extends EventEmitter<TrainerEvents> {
     return this.#average ? this.#average.apply(body) : body();
   }
 
+  /** Frees the optimiser's state and the averaged weights; the model stays. */
+  dispose(): void {
+    this.#options.optimizer.dispose();
+    this.#average?.dispose();
+  }
+
   /** The settings that must not change when the run is resumed. */
   #settings(): JsonObject {
     const { settings = {}, accumulate, clipNorm, average, plateau, evaluation } = this.#options;

@@ -12,7 +12,7 @@ async function run(folder: string, out: string, ...args: string[]): Promise<void
   expect((await tautgrad(['train', 'denoise', ...tiny, '--out', out, ...args], { cwd: folder })).code).toBe(0);
 }
 
-describe('tautgrad report', { timeout: 120_000 }, () => {
+describe('tautgrad report', { timeout: 240_000 }, () => {
   it('makes the page of a run again, byte for byte', async () => {
     const folder = temporaryFolder();
     await run(folder, 'run', '--validation', await folderOfImages(2, 1, 40, 9), '--evaluate-every', '2');

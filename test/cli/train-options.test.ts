@@ -15,7 +15,7 @@ const log = (...path: string[]): StepRecord[] =>
     .split('\n')
     .map((line) => JSON.parse(line) as StepRecord);
 
-describe('tautgrad train denoise', { timeout: 120_000 }, () => {
+describe('tautgrad train denoise', { timeout: 240_000 }, () => {
   it('trains the same network whatever the number of workers and threads', async () => {
     const folder = temporaryFolder();
     const data = await folderOfImages(5);

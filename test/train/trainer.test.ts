@@ -137,6 +137,15 @@ describe('Trainer', () => {
     expect(2 * history[0]!.loss - losses[0]!).toBeGreaterThan(0);
   });
 
+  it('frees what it keeps', async () => {
+    const before = memory().tensors;
+    const { model, trainer } = makeTrainer({ steps: 2, training: { average: 0.5, accumulate: 2 } });
+    await trainer.run();
+    trainer.dispose();
+    model.dispose();
+    expect(memory().tensors).toBe(before);
+  });
+
   it('keeps the best model, with averaged weights, and stops when nothing improves', async () => {
     const folder = temporaryFolder();
     const values = [5, 3, 4, 4, 4, 1];

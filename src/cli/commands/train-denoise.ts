@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import { DnCNNTV, denoisingTrainer, describeDenoiser, initialLambdas } from '../../models/tvlayers/index.js';
+import { applyDenoiser, DnCNNTV, denoisingTrainer, describeDenoiser, initialLambdas } from '../../models/tvlayers/index.js';
 import { denoisingOutcome, psnrEvaluator } from '../training/denoising.js';
 import { runTrainingCommand, type TrainingCommand } from '../training/session.js';
 import { commonSettings, type Given, newCommonSettings, type RunOptions } from '../training/settings.js';
@@ -28,7 +28,7 @@ const command: TrainingCommand<DenoiseSettings, DnCNNTV> = {
   describe: describeDenoiser,
   headline: ({ depth, features, sigma }, model) =>
     `DnCNN_TV with ${depth} layers of ${features} channels (${model.parameterCount} weights), noise ${sigma} of 255`,
-  evaluator: ({ sigma, seed }, images) => psnrEvaluator(images, sigma / 255, seed),
+  evaluator: ({ sigma, seed }, images) => psnrEvaluator(images, { sigma: sigma / 255, seed }, applyDenoiser),
   trainer: ({ settings, model, source, common }) =>
     denoisingTrainer({
       ...common,
@@ -45,7 +45,7 @@ const command: TrainingCommand<DenoiseSettings, DnCNNTV> = {
     summary: `DnCNN_TV after ${steps} steps: mean PSNR of the last batches ${finalPsnr.toFixed(2)} dB.`,
     ...(await denoisingOutcome({
       folder,
-      model,
+      denoise: (noisy) => applyDenoiser(model, noisy),
       images,
       channels: settings.channels,
       sigma: settings.sigma / 255,

@@ -14,7 +14,7 @@ import {
   writeImage,
 } from '../../data/index.js';
 import { psnr, ssim } from '../../metrics/index.js';
-import { applyDenoiser, type Score, scoreDenoiser } from '../../models/tvlayers/index.js';
+import { type Score, scoreDenoiser } from '../../models/tvlayers/index.js';
 import type { Module } from '../../nn/index.js';
 import type { RunOutcome } from '../../report/index.js';
 
@@ -51,10 +51,18 @@ export async function readValidation(folder: string, channels: 1 | 3): Promise<N
   return images;
 }
 
-/** From a network to the mean PSNR (dB) of its results on images with noise that is always the same. */
-export function psnrEvaluator(images: readonly NamedImage[], sigma: number, seed: number): (model: Module) => number {
+/**
+ * From a network to the mean PSNR (dB) of its results on images with noise that is always the same.
+ * @param sigma for values 0 … 1
+ * @param apply from a noisy image to its estimate
+ */
+export function psnrEvaluator<M extends Module>(
+  images: readonly NamedImage[],
+  { sigma, seed }: { sigma: number; seed: number },
+  apply: (model: M, noisy: Image) => Image,
+): (model: M) => number {
   const pairs = images.map(({ image }, i) => ({ clean: image, noisy: addGaussianNoise(image, sigma, deriveSeed(seed, 3, i)) }));
-  return (model) => pairs.reduce((sum, { clean, noisy }) => sum + psnr(applyDenoiser(model, noisy), clean), 0) / pairs.length;
+  return (model) => pairs.reduce((sum, { clean, noisy }) => sum + psnr(apply(model, noisy), clean), 0) / pairs.length;
 }
 
 /** The means of the scores of several images. */
@@ -78,19 +86,20 @@ export function zoomOf({ height, width }: Image): { top: number; left: number; s
 
 /**
  * Means over the validation images, and the first of them (or a synthetic picture) before and after; the pictures are written to the folder.
+ * @param denoise from a noisy image to its estimate
  * @param sigma for values 0 … 1
  * @param label what the network is called
  */
 export async function denoisingOutcome(options: {
   folder: string;
-  model: Module;
+  denoise: (noisy: Image) => Image;
   images: readonly NamedImage[];
   channels: 1 | 3;
   sigma: number;
   seed: number;
   label: string;
 }): Promise<Pick<RunOutcome, 'table' | 'pictures' | 'zoom'>> {
-  const { folder, model, images, channels, sigma, seed, label } = options;
+  const { folder, denoise, images, channels, sigma, seed, label } = options;
   const shown = images[0] ?? {
     name: 'dead leaves',
     image: deadLeaves({ height: 240, width: 320, channels, seed: deriveSeed(seed, 8) }),
@@ -101,7 +110,7 @@ export async function denoisingOutcome(options: {
     { name: 'clean', image: clean, caption: `clean: ${shown.name}` },
     { name: 'noisy', image: noisy, caption: scoredCaption('noisy', noisy, clean) },
   ];
-  const result = applyDenoiser(model, noisy);
+  const result = denoise(noisy);
   items.push({ name: 'network', image: result, caption: scoredCaption('network', result, clean) });
   const pictures: RunOutcome['pictures'] = [];
   for (const { name, image, caption } of items) {
@@ -110,7 +119,7 @@ export async function denoisingOutcome(options: {
   }
   let table: RunOutcome['table'] = null;
   if (images.length > 0) {
-    const mean = meanScore([...scoreDenoiser(images, sigma, (image) => applyDenoiser(model, image), seed)]);
+    const mean = meanScore([...scoreDenoiser(images, sigma, denoise, seed)]);
     table = {
       caption: `Means over ${images.length} validation image${images.length === 1 ? '' : 's'}; SSIM with the 11×11 Gaussian window.`,
       columns: ['method', 'PSNR (dB)', 'SSIM'],

@@ -53,7 +53,7 @@ export interface TrainingCommand<S extends Settings, M extends Module> {
   /** "DnCNN_TV with 8 layers …, noise 25 of 255" */
   headline(settings: S, model: M): string;
   /** What an evaluation on the validation images computes: a PSNR in dB. */
-  evaluator(settings: S, images: readonly NamedImage[]): (model: Module) => number;
+  evaluator(settings: S, images: readonly NamedImage[]): (model: M) => number;
   trainer(context: TrainingContext<S, M>): Trainer<PatchBatch>;
   /** Scores and pictures of the trained network; writes the pictures' files. */
   outcome(context: {
@@ -84,6 +84,7 @@ export async function runTrainingCommand<S extends Settings, M extends Module>(
     try {
       const { result, trainer } = await interruptible(
         async (signal) => {
+          const evaluate = command.evaluator(settings, images);
           const name = scheduleName(settings);
           const trainer = command.trainer({
             settings,
@@ -98,12 +99,12 @@ export async function runTrainingCommand<S extends Settings, M extends Module>(
               signal,
               training: {
                 ...trainingExtras(settings),
-                ...(images.length > 0 && {
+                ...(settings.validation !== null && {
                   evaluation: {
                     every: settings.evaluateEvery ?? 500,
                     name: 'validation.psnr',
                     goal: 'max' as const,
-                    run: command.evaluator(settings, images),
+                    run: () => evaluate(model),
                     ...(settings.patience !== null && { patience: settings.patience }),
                   },
                 }),
@@ -128,6 +129,7 @@ export async function runTrainingCommand<S extends Settings, M extends Module>(
         return;
       }
       await finish(command, { folder, settings, images, source, result, trainer, model, output });
+      trainer.dispose();
     } finally {
       model.dispose();
     }
