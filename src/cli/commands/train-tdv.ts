@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import { describeNetwork, networkTrainer, VariationalNetwork } from '../../models/tdv/index.js';
+import { denoiseImage, describeNetwork, networkTrainer, VariationalNetwork } from '../../models/tdv/index.js';
 import { denoisingOutcome, psnrEvaluator } from '../training/denoising.js';
 import { runTrainingCommand, type TrainingCommand } from '../training/session.js';
 import { commonSettings, type Given, newCommonSettings, type RunOptions } from '../training/settings.js';
@@ -37,7 +37,8 @@ const command: TrainingCommand<TdvSettings, VariationalNetwork> = {
   describe: describeNetwork,
   headline: (settings, model) =>
     `${nameOf(settings)}, ${settings.stages} steps (${model.parameterCount} weights), noise ${settings.sigma} of 255`,
-  evaluator: ({ sigma, seed }, images) => psnrEvaluator(images, sigma / 255, seed),
+  evaluator: ({ sigma, seed }, images) =>
+    psnrEvaluator(images, { sigma: sigma / 255, seed }, (model: VariationalNetwork, noisy) => denoiseImage(model, noisy)),
   trainer: ({ settings, model, source, common }) =>
     networkTrainer({
       ...common,
@@ -55,7 +56,7 @@ const command: TrainingCommand<TdvSettings, VariationalNetwork> = {
       summary: `${nameOf(settings)} after ${steps} steps: mean PSNR of the last batches ${finalPsnr.toFixed(2)} dB, ${scalars.join(', ')}.`,
       ...(await denoisingOutcome({
         folder,
-        model,
+        denoise: (noisy) => denoiseImage(model, noisy),
         images,
         channels: settings.channels,
         sigma: settings.sigma / 255,
