@@ -89,7 +89,7 @@ template <class T> void check_activation(const tg_backend *t, int64_t n, double 
 }
 
 template <class T> void check_type(const tg_backend *t) {
-  const int64_t shapes[][5] = {{1, 1, 1, 1, 1},   {1, 2, 3, 1, 5},    {2, 3, 2, 6, 1},    {1, 13, 17, 9, 7},
+  const int64_t shapes[][5] = {{1, 1, 1, 1, 1},     {1, 2, 3, 1, 5},     {2, 3, 2, 6, 1},    {1, 13, 17, 9, 7},
                                {2, 16, 16, 33, 40}, {1, 32, 32, 64, 61}, {3, 1, 16, 30, 20}, {1, 16, 1, 40, 41}};
   for (const auto &s : shapes) check_conv<T>(t, s[0], s[1], s[2], s[3], s[4]);
   const int64_t planes[][3] = {{1, 1, 1}, {1, 2, 1}, {2, 1, 3}, {1, 3, 4}, {2, 5, 5}, {1, 7, 30}, {3, 61, 83}, {1, 16, 128}};

@@ -101,6 +101,21 @@ describe('total deep variation', () => {
     });
   });
 
+  it('is the chain of its modules', () => {
+    const R = make({ macroBlocks: 1 });
+    tidy(() => {
+      const x = normal([1, 1, 10, 7], 1);
+      const block = R.mb[0] as models.tdv.MacroBlock;
+      const chained = ops.mul(R.KN.forward(block.forward(R.K1.forward(x))), 1 / 4);
+      expect(relativeError(chained, R.forward(x))).toBeLessThan(1e-13);
+      const micro = block.mb[0]![0] as models.tdv.MicroBlock;
+      const features = R.K1.forward(x);
+      const inner = ops.logStudent(micro.conv1.forward(features), 1);
+      expect(relativeError(micro.forward(features), ops.add(features, micro.conv2.forward(inner)))).toBeLessThan(1e-13);
+      expect(block.conv_down[0]!.forward(features).shape).toEqual([1, 4, 5, 4]);
+    });
+  });
+
   it('treats the images of a batch by themselves', () => {
     const R = make();
     tidy(() => {
