@@ -16,6 +16,9 @@ set(TG_ISA_SOURCES
   native/cpu/conv_weights.cpp
   native/cpu/conv_winograd.cpp
   native/cpu/conv_winograd_weights.cpp
+  native/cpu/conv_frame.cpp
+  native/cpu/scale_blur.cpp
+  native/cpu/log_student.cpp
   native/cpu/tridiagonal.cpp
   native/cpu/random.cpp
   native/cpu/optimizer.cpp

@@ -168,6 +168,20 @@ typedef struct tg_backend {
   int (*conv_data_masked)(int64_t dtype, const tg_conv *p, const void *dy, const void *w, const void *mask, void *dx);
   /* dw as conv_weights, and db[c_out] = sum of dy over everything but the channel. */
   int (*conv_weights_bias)(int64_t dtype, const tg_conv *p, const void *x, const void *dy, void *dw, void *db);
+  /* What a 3x3 convolution of stride 1 gains over zeros around the image when the image is extended by one pixel of its own border; added
+   * to y, dx or dw, which the kernels above have filled with padding 1. x: [n, c_in, h, w]; weights: [c_out, c_in, 3, 3];
+   * y: [n, c_out, h, w]. */
+  int (*conv_frame_forward)(int64_t dtype, int64_t n, int64_t c_in, int64_t c_out, int64_t h, int64_t w, const void *x, const void *weights,
+                            void *y);
+  int (*conv_frame_data)(int64_t dtype, int64_t n, int64_t c_in, int64_t c_out, int64_t h, int64_t w, const void *dy, const void *weights,
+                         void *dx);
+  int (*conv_frame_weights)(int64_t dtype, int64_t n, int64_t c_in, int64_t c_out, int64_t h, int64_t w, const void *x, const void *dy,
+                            void *dw);
+  /* y [planes, h + 2, w + 2] = binomial filter [1 4 6 4 1]^2 / 256 of x [planes, h, w] extended by three reflected pixels (edge repeated);
+   * transposed: from [planes, h + 2, w + 2] to [planes, h, w]. */
+  int (*scale_blur)(int64_t dtype, int64_t planes, int64_t h, int64_t w, int64_t transposed, const void *x, void *y);
+  /* y = phi^(order)(x) a b, order 0 to 3, with phi(x) = log(1 + nu x^2) / (2 nu); a, b: NULL (both, or b) or like x. */
+  int (*log_student)(int64_t dtype, int64_t order, double nu, int64_t n, const void *x, const void *a, const void *b, void *y);
   /* Batched tridiagonal systems, LAPACK's meanings, systems along the middle axis; rhs has the layout of `lines`, d too; e, dl, du have n
    * - 1. status (int32 per system): 0, or the 1-based index of the first pivot that is not positive (pttrf) or is zero (gtsv). */
   int (*pttrf)(int64_t dtype, const tg_lines *lines, const void *d, const void *e, void *d_out, void *l_out, void *status);

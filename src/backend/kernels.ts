@@ -255,6 +255,13 @@ export const convForwardBias =
   kernel<[dtype: D, p: ConvParams, x: Address, w: Address, bias: Address, relu: number, y: Address]>('conv_forward_bias');
 export const convDataMasked = kernel<[dtype: D, p: ConvParams, dy: Address, w: Address, mask: Address, dx: Address]>('conv_data_masked');
 export const convWeightsBias = kernel<[dtype: D, p: ConvParams, x: Address, dy: Address, dw: Address, db: Address]>('conv_weights_bias');
+type FrameArguments = [dtype: D, n: number, cIn: number, cOut: number, h: number, w: number, a: Address, b: Address, result: Address];
+export const convFrameForward = kernel<FrameArguments>('conv_frame_forward'); // x, weights, y
+export const convFrameData = kernel<FrameArguments>('conv_frame_data'); // dy, weights, dx
+export const convFrameWeights = kernel<FrameArguments>('conv_frame_weights'); // x, dy, dw
+export const scaleBlur = kernel<[dtype: D, planes: number, h: number, w: number, transposed: number, x: Address, y: Address]>('scale_blur');
+export const logStudent =
+  kernel<[dtype: D, order: number, nu: number, n: number, x: Address, a: Address, b: Address, y: Address]>('log_student');
 export const pttrf = kernel<[dtype: D, lines: Lines, d: Address, e: Address, dOut: Address, lOut: Address, status: Address]>('pttrf');
 export const pttrs = kernel<[dtype: D, lines: Lines, d: Address, l: Address, b: Address, x: Address]>('pttrs');
 export const ptsv = kernel<[dtype: D, lines: Lines, d: Address, e: Address, b: Address, x: Address, status: Address]>('ptsv');

@@ -54,6 +54,11 @@ export function lambdaOrAuto(text: string): number | 'auto' {
   return value;
 }
 
+/** A noise level, or `auto`. */
+export function sigmaOrAuto(text: string): number | 'auto' {
+  return text === 'auto' ? 'auto' : positiveNumber(text);
+}
+
 export function oneOrThree(text: string): 1 | 3 {
   if (text !== '1' && text !== '3') throw new InvalidArgumentError(`Expected 1 (gray) or 3 (colour) but received "${text}".`);
   return text === '1' ? 1 : 3;

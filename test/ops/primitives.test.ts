@@ -13,6 +13,7 @@ import { fftRows } from './fft-rows.js';
 import { radonRows } from './radon-rows.js';
 import { proxRows, tridiagonalRows } from './solver-rows.js';
 import { volumeRows } from './volume-rows.js';
+import { tdvRows } from './tdv-rows.js';
 
 const away = (shape: readonly number[], seed: number): Tensor => {
   // Away from 0, where |x| and relu have kinks.
@@ -287,6 +288,7 @@ const rows: Row[] = [
   ...tridiagonalRows(),
   ...convLayerRows(),
   ...proxRows(),
+  ...tdvRows(),
   ...radonRows(),
   ...fftRows(),
   ...volumeRows(),
