@@ -98,18 +98,17 @@ public:
   }
 
   void run(Job &job) {
-    bool sleeping;
+    bool sleeping, alone;
     {
       std::lock_guard<std::mutex> lock(mutex_);
+      alone = jobs_ == nullptr;
       job.following = jobs_;
       jobs_ = &job;
       epoch_.fetch_add(1, std::memory_order_release);
       sleeping = sleepers_ > 0;
     }
-    if (sleeping) {
-      leave_callers_core();
-      wake_.notify_all();
-    }
+    if (alone) leave_callers_core(); // several callers at once would drive the workers back and forth
+    if (sleeping) wake_.notify_all();
     drain(job);
     {
       std::lock_guard<std::mutex> lock(mutex_);
@@ -133,7 +132,7 @@ public:
 
 private:
   // Where cores share no cache (virtual machines often have it so), Linux wakes a thread on the core of the one that wakes it, and both
-  // stay there while another core stands idle. So sleeping workers are kept off the caller's core, if the others suffice for them.
+  // stay there while another core stands idle. So the workers are kept off the caller's core, if the others suffice for them.
   void leave_callers_core() {
 #if defined(__linux__)
     const int core = sched_getcpu();
