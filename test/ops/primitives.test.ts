@@ -12,8 +12,8 @@ import { convLayerRows, convRows } from './conv-rows.js';
 import { fftRows } from './fft-rows.js';
 import { radonRows } from './radon-rows.js';
 import { proxRows, tridiagonalRows } from './solver-rows.js';
-import { volumeRows } from './volume-rows.js';
 import { tdvRows } from './tdv-rows.js';
+import { volumeRows } from './volume-rows.js';
 
 const away = (shape: readonly number[], seed: number): Tensor => {
   // Away from 0, where |x| and relu have kinks.

@@ -5,8 +5,8 @@ import { bestTvLambda, tvReconstruct } from '../../inverse/index.js';
 import { psnr, ssim } from '../../metrics/index.js';
 import { type Report, writeReport } from '../../report/index.js';
 import { tidy } from '../../tensor/index.js';
-import { formatNumber, formatTable, Output } from '../output.js';
 import { reportFooter } from '../footer.js';
+import { formatNumber, formatTable, Output } from '../output.js';
 import {
   type CommonOptions,
   type CtOptions,
