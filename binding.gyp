@@ -20,13 +20,20 @@
       "native/cpu/conv_weights.cpp",
       "native/cpu/conv_winograd.cpp",
       "native/cpu/conv_winograd_weights.cpp",
+      "native/cpu/conv_frame.cpp",
+      "native/cpu/scale_blur.cpp",
+      "native/cpu/log_student.cpp",
       "native/cpu/tridiagonal.cpp",
       "native/cpu/random.cpp",
       "native/cpu/optimizer.cpp",
       "native/cpu/prox1d.cpp",
       "native/cpu/jumps.cpp",
       "native/cpu/prox2d.cpp",
-      "native/cpu/rof.cpp"
+      "native/cpu/rof.cpp",
+      "native/cpu/rof_derivative.cpp",
+      "native/cpu/fourier.cpp",
+      "native/cpu/radon.cpp",
+      "native/cpu/prox3d.cpp"
     ],
     "addon_sources": [
       "native/addon/addon.cpp",

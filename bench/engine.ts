@@ -1,16 +1,21 @@
 /**
  * The engine against PyTorch on the CPU: convolutions in all three directions, and whole training steps.
  *
- *   npm run bench:engine [-- --threads 1,2 --repeat 9 --json]
+ *   npm run bench:engine [-- --threads 1,2 --repeat 9 --only 'step|16→16' --alone --json]
  *
- * PyTorch runs in a python3 of its own (Debian's python3-torch); both take turns, call by call. Medians; the ratio is PyTorch's time over
- * ours. Without PyTorch only our times are printed.
+ * --only is a regular expression over the names of the cases. --alone leaves PyTorch out: for the gain of a
+ * second thread. The first calls of a case warm both sides up and are not counted.
+ *
+ * PyTorch runs in a python3 of its own (Debian's python3-torch); both take turns. A turn is a pause, in which the other side's waiting
+ * threads leave the cores (OpenMP's spin for milliseconds after a call), one call that is not counted, and calls for about 4 ms. Medians of
+ * the turns; the ratio is PyTorch's time over ours. Without PyTorch only our times are printed.
  */
 import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
+import { setTimeout } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import { memory, models, nn, ops, optim, randn, type Tensor, tidy } from 'tautgrad';
@@ -19,6 +24,8 @@ const { values: args } = parseArgs({
   options: {
     threads: { type: 'string', default: '1,2' },
     repeat: { type: 'string', default: '9' },
+    only: { type: 'string', default: '' },
+    alone: { type: 'boolean', default: false },
     json: { type: 'boolean', default: false },
     child: { type: 'string' },
   },
@@ -42,20 +49,46 @@ interface Row {
   ratio: number | null;
 }
 
+interface Shape {
+  n: number;
+  cin: number;
+  cout: number;
+  /** Of the input. */
+  size: number;
+  stride?: number;
+  transposed?: boolean;
+  /** Default 3. */
+  kernel?: number;
+  /** One kernel per channel. */
+  depthwise?: boolean;
+}
+
 function convCases(): Case[] {
-  const shapes: [number, number, number, number, number, number, boolean][] = [
-    [1, 32, 32, 256, 256, 1, false],
-    [8, 16, 16, 96, 96, 1, false],
-    [8, 64, 64, 64, 64, 1, false],
-    [8, 3, 64, 128, 128, 1, false],
-    [4, 32, 32, 128, 128, 2, false],
-    [4, 32, 32, 64, 64, 2, true],
+  const shapes: Shape[] = [
+    { n: 1, cin: 32, cout: 32, size: 256 },
+    { n: 8, cin: 16, cout: 16, size: 96 },
+    { n: 8, cin: 64, cout: 64, size: 64 },
+    { n: 8, cin: 3, cout: 64, size: 128 },
+    { n: 4, cin: 32, cout: 32, size: 128, stride: 2 },
+    { n: 4, cin: 32, cout: 32, size: 64, stride: 2, transposed: true },
+    // The layers of total deep variation: three scales, and the blurs between them.
+    { n: 1, cin: 32, cout: 32, size: 128 },
+    { n: 1, cin: 32, cout: 32, size: 64 },
+    { n: 1, cin: 32, cout: 32, size: 32 },
+    { n: 1, cin: 32, cout: 32, size: 128, stride: 2 },
+    { n: 1, cin: 32, cout: 32, size: 128, depthwise: true },
+    { n: 1, cin: 32, cout: 32, size: 128, kernel: 5, depthwise: true },
+    { n: 1, cin: 32, cout: 32, size: 128, stride: 2, depthwise: true },
+    { n: 1, cin: 32, cout: 32, size: 128, kernel: 5, stride: 2, depthwise: true },
   ];
-  return shapes.flatMap(([n, cin, cout, h, w, stride, transposed]) =>
+  return shapes.flatMap(({ n, cin, cout, size, stride = 1, transposed = false, kernel = 3, depthwise = false }) =>
     ['forward', 'data', 'weights'].map((direction): Case => {
-      const pixels = transposed ? n * h * w : (n * h * w) / (stride * stride);
-      const name = `${transposed ? 'transposed ' : ''}conv ${n}×${cin}→${cout} ${h}×${w}${stride > 1 ? ` /${stride}` : ''} ${direction}`;
-      return { name, kind: 'conv', flop: 2 * 9 * cin * cout * pixels, n, cin, cout, h, w, stride, transposed, direction };
+      const groups = depthwise ? cin : 1;
+      const pixels = transposed ? n * size * size : (n * size * size) / (stride * stride);
+      const kind = `${transposed ? 'transposed ' : ''}${depthwise ? 'depthwise ' : ''}conv`;
+      const name = `${kind} ${n}×${cin}→${cout} ${size}×${size}${kernel === 3 ? '' : ` ${kernel}×${kernel}`}${stride > 1 ? ` /${stride}` : ''} ${direction}`;
+      const flop = (2 * kernel * kernel * cin * cout * pixels) / groups;
+      return { name, kind: 'conv', flop, n, cin, cout, h: size, w: size, stride, transposed, kernel, groups, direction };
     }),
   );
 }
@@ -107,19 +140,20 @@ function prepare(c: Case): () => void {
     return () => tidy(() => adam.step(nn.valueAndGrad(model, () => ops.mean(ops.square(ops.sub(model.forward(x), target)))).gradients));
   }
   const [n, cin, cout, h, w, stride] = [c.n, c.cin, c.cout, c.h, c.w, c.stride] as [number, number, number, number, number, number];
+  const [k, groups] = [c.kernel, c.groups] as [number, number];
   const geometry = (x: readonly number[], wt: readonly number[], y: readonly number[]): ops.ConvGeometry => ({
     x,
     w: wt,
     y,
     stride: [stride, stride],
-    padLow: [1, 1],
+    padLow: [(k - 1) / 2, (k - 1) / 2],
     dilation: [1, 1],
-    groups: 1,
+    groups,
   });
   // A transposed convolution is the data gradient of a convolution from cout to cin, and the other way round.
   const g = c.transposed
-    ? geometry([n, cout, h * stride, w * stride], [cin, cout, 3, 3], [n, cin, h, w])
-    : geometry([n, cin, h, w], [cout, cin, 3, 3], [n, cout, h / stride, w / stride]);
+    ? geometry([n, cout, h * stride, w * stride], [cin, cout / groups, k, k], [n, cin, h, w])
+    : geometry([n, cin, h, w], [cout, cin / groups, k, k], [n, cout, h / stride, w / stride]);
   const [x, wt, y] = [randn(g.x), randn(g.w), randn(g.y)];
   const kernel = c.direction === 'weights' ? 'w' : (c.direction === 'forward') === c.transposed ? 'x' : 'y';
   return () =>
@@ -130,7 +164,9 @@ function prepare(c: Case): () => void {
     });
 }
 
-/** PyTorch in a process of its own; each request is one call. */
+const PAUSE_MS = 10;
+
+/** PyTorch in a process of its own; each request is one turn. */
 class Torch {
   readonly #process: ChildProcess;
   readonly #lines: AsyncIterator<string>;
@@ -144,8 +180,9 @@ class Torch {
     this.#lines = createInterface({ input: this.#process.stdout as NodeJS.ReadableStream })[Symbol.asyncIterator]();
   }
 
-  async run(c: Case): Promise<{ ms: number; rssMB: number }> {
-    this.#process.stdin?.write(`${JSON.stringify(c)}\n`);
+  /** The mean of `calls` calls in a row, after one that is not counted. */
+  async run(c: Case, calls: number): Promise<{ ms: number; rssMB: number }> {
+    this.#process.stdin?.write(`${JSON.stringify({ ...c, calls })}\n`);
     return JSON.parse((await this.#lines.next()).value as string) as { ms: number; rssMB: number };
   }
 
@@ -172,19 +209,28 @@ const median = (v: number[]): number => [...v].sort((a, b) => a - b)[Math.floor(
 async function measure(threads: number): Promise<void> {
   const peak = measurePeak();
   if (peak !== null && !args.json) console.log(`multiply-add peak of one core: ${peak.toFixed(0)} GFLOP/s`);
-  const torch = hasTorch() ? new Torch(threads) : null;
-  if (!torch) console.error('PyTorch is not installed (Debian: python3-torch): only our times follow');
-  for (const c of [...convCases(), ...stepCases]) {
+  const torch = !args.alone && hasTorch() ? new Torch(threads) : null;
+  if (!torch && !args.alone) console.error('PyTorch is not installed (Debian: python3-torch): only our times follow');
+  const only = new RegExp(args.only, 'u');
+  for (const c of [...convCases(), ...stepCases].filter((c) => only.test(c.name))) {
     const call = prepare(c);
+    // Calls until the caches are warm and the calling code is compiled.
+    for (let k = 0; k < (c.kind === 'step' ? 3 : 10); k++) call();
+    for (let k = 0; torch && k < 3; k++) await torch.run(c, 1);
+    const once = performance.now();
     call();
+    const calls = Math.max(1, Math.min(50, Math.ceil(4 / (performance.now() - once))));
     const [ours, theirs]: [number[], number[]] = [[], []];
     let rss = 0;
     for (let k = 0; k < Number(args.repeat); k++) {
-      const start = performance.now();
+      if (torch) await setTimeout(PAUSE_MS);
       call();
-      ours.push(performance.now() - start);
+      const start = performance.now();
+      for (let i = 0; i < calls; i++) call();
+      ours.push((performance.now() - start) / calls);
       if (torch) {
-        const answer = await torch.run(c);
+        await setTimeout(PAUSE_MS);
+        const answer = await torch.run(c, calls);
         theirs.push(answer.ms);
         rss = answer.rssMB;
       }

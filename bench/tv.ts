@@ -1,7 +1,7 @@
 /**
  * The TV solvers against proxTV.
  *
- *   PROXTV_LIB=/path/libproxtv.so npm run bench:tv [-- --threads 1,2 --repeat 9 --json --only 1d|2d|paper]
+ *   PROXTV_LIB=/path/libproxtv.so npm run bench:tv [-- --threads 1,2 --repeat 9 --json --only 1d|2d|paper --match smooth]
  *
  * Same process, same inputs, in turns; medians. Ours through the public TypeScript calls, float32 against proxTV's double unless said
  * (both have their float64 rows too). proxTV is called line by line through a foreign-function interface whose cost, measured on lines of
@@ -19,6 +19,7 @@ const { values: args } = parseArgs({
     repeat: { type: 'string', default: '9' },
     json: { type: 'boolean', default: false },
     only: { type: 'string' },
+    match: { type: 'string', default: '' },
     child: { type: 'string' },
   },
 });
@@ -96,6 +97,7 @@ function callCost(): number {
 const foreignCost = callCost();
 
 function lineCase(name: string, x: Float64Array, lines: number, length: number, lambda: number, axis: -1 | 0, peers: string[]): void {
+  if (!name.includes(args.match)) return;
   const f64 = tensor(x, { shape: axis === -1 ? [lines, length] : [length, lines] });
   const rows = axis === -1 ? x : (tidy(() => ops.transpose(f64).toTypedArray()) as Float64Array);
   const inputs = Array.from({ length: lines }, (_, i) => rows.slice(i * length, (i + 1) * length));

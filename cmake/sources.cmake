@@ -16,13 +16,20 @@ set(TG_ISA_SOURCES
   native/cpu/conv_weights.cpp
   native/cpu/conv_winograd.cpp
   native/cpu/conv_winograd_weights.cpp
+  native/cpu/conv_frame.cpp
+  native/cpu/scale_blur.cpp
+  native/cpu/log_student.cpp
   native/cpu/tridiagonal.cpp
   native/cpu/random.cpp
   native/cpu/optimizer.cpp
   native/cpu/prox1d.cpp
   native/cpu/jumps.cpp
   native/cpu/prox2d.cpp
-  native/cpu/rof.cpp)
+  native/cpu/rof.cpp
+  native/cpu/rof_derivative.cpp
+  native/cpu/fourier.cpp
+  native/cpu/radon.cpp
+  native/cpu/prox3d.cpp)
 set(TG_ADDON_SOURCES
   native/addon/addon.cpp
   native/addon/cuda_loader.cpp)

@@ -87,8 +87,27 @@ typedef struct tg_tv2d {
   int64_t max_iterations;
 } tg_tv2d;
 
+typedef enum tg_rof_method { TG_ROF_AUTO = 0, TG_ROF_FISTA = 1, TG_ROF_PRIMAL_DUAL = 2 } tg_rof_method;
+
+/* dims: 2 (depth = 1) or 3. The channels of one image share their gradient's norm (vectorial total variation); 1: plain images. */
+typedef struct tg_rof {
+  int64_t batch, channels, depth, height, width;
+  int64_t dims, method, max_iterations;
+} tg_rof;
+
+typedef struct tg_tv3d {
+  int64_t batch, depth, height, width;
+  int64_t method; /* tg_tv2d_method, over three axes */
+  int64_t max_iterations;
+} tg_tv3d;
+
 /* Solver report, one per image, in float64: TG_TV_REPORT numbers {gap, relative gap, iterations, objective}. */
 #define TG_TV_REPORT 4
+
+/* Parallel-beam projections of [batch, height, width] to [batch, views, detectors] (kernels/radon.h). */
+typedef struct tg_radon {
+  int64_t batch, height, width, views, detectors;
+} tg_radon;
 
 typedef struct tg_backend {
   uint32_t version; /* TG_BACKEND_VERSION */
@@ -149,6 +168,20 @@ typedef struct tg_backend {
   int (*conv_data_masked)(int64_t dtype, const tg_conv *p, const void *dy, const void *w, const void *mask, void *dx);
   /* dw as conv_weights, and db[c_out] = sum of dy over everything but the channel. */
   int (*conv_weights_bias)(int64_t dtype, const tg_conv *p, const void *x, const void *dy, void *dw, void *db);
+  /* What a 3x3 convolution of stride 1 gains over zeros around the image when the image is extended by one pixel of its own border; added
+   * to y, dx or dw, which the kernels above have filled with padding 1. x: [n, c_in, h, w]; weights: [c_out, c_in, 3, 3];
+   * y: [n, c_out, h, w]. */
+  int (*conv_frame_forward)(int64_t dtype, int64_t n, int64_t c_in, int64_t c_out, int64_t h, int64_t w, const void *x, const void *weights,
+                            void *y);
+  int (*conv_frame_data)(int64_t dtype, int64_t n, int64_t c_in, int64_t c_out, int64_t h, int64_t w, const void *dy, const void *weights,
+                         void *dx);
+  int (*conv_frame_weights)(int64_t dtype, int64_t n, int64_t c_in, int64_t c_out, int64_t h, int64_t w, const void *x, const void *dy,
+                            void *dw);
+  /* y [planes, h + 2, w + 2] = binomial filter [1 4 6 4 1]^2 / 256 of x [planes, h, w] extended by three reflected pixels (edge repeated);
+   * transposed: from [planes, h + 2, w + 2] to [planes, h, w]. */
+  int (*scale_blur)(int64_t dtype, int64_t planes, int64_t h, int64_t w, int64_t transposed, const void *x, void *y);
+  /* y = phi^(order)(x) a b, order 0 to 3, with phi(x) = log(1 + nu x^2) / (2 nu); a, b: NULL (both, or b) or like x. */
+  int (*log_student)(int64_t dtype, int64_t order, double nu, int64_t n, const void *x, const void *a, const void *b, void *y);
   /* Batched tridiagonal systems, LAPACK's meanings, systems along the middle axis; rhs has the layout of `lines`, d too; e, dl, du have n
    * - 1. status (int32 per system): 0, or the 1-based index of the first pivot that is not positive (pttrf) or is zero (gtsv). */
   int (*pttrf)(int64_t dtype, const tg_lines *lines, const void *d, const void *e, void *d_out, void *l_out, void *status);
@@ -171,6 +204,10 @@ typedef struct tg_backend {
   /* y = argmin 1/2|y - x|^2 + sum_e lambda_line w_e |y_{e+1} - y_e| per line. lambda: [outer*inner]; weights: NULL or [outer, n-1, inner],
    * >= 0. */
   int (*prox1d)(int64_t dtype, const tg_lines *lines, const void *x, const void *lambda, const void *weights, void *y);
+  /* The same by projected Newton on the dual: until the relative duality gap is at most `tolerance`, max_iterations at most. gap: NULL or
+   * float64 [outer*inner], what was reached. */
+  int (*prox1d_newton)(int64_t dtype, const tg_lines *lines, const void *x, const void *lambda, const void *weights, double tolerance,
+                       int64_t max_iterations, void *y, void *gap);
   /* out = mean of v over the runs of bitwise equal y along each line: the Jacobian of prox1d in x, self-adjoint. */
   int (*prox1d_average)(int64_t dtype, const tg_lines *lines, const void *y, const void *v, void *out);
   /* The derivative of prox1d in lambda, at its solution y, s_e = sign(y_{e+1} - y_e), w = 1 when weights is NULL, lines as above:
@@ -182,15 +219,36 @@ typedef struct tg_backend {
    * lambda_rows weighs the differences inside a row. tolerance: relative gap; report: float64 [batch, TG_TV_REPORT].
    * labels: NULL or int32 [batch, height, width]: connected components of the solution (label = smallest pixel index of the component
    * inside its image). dual: NULL or [batch, 2, height, width]: the feasible dual of the certificate, that of the edge from a pixel to its
-   * right neighbour, then to the one below; 0 where there is none. init: NULL or such a dual to start from. cancel: NULL or an int32 in host memory that another
-   * thread sets to nonzero; the kernel then fails with "cancelled". */
+   * right neighbour, then to the one below; 0 where there is none. init: NULL or such a dual to start from. cancel: NULL or an int32 in
+   * host memory that another thread sets to nonzero; the kernel then fails with "cancelled". */
   int (*prox2d)(int64_t dtype, const tg_tv2d *p, double tolerance, const void *x, const void *lambda_rows, const void *lambda_cols,
                 const void *wx, const void *wy, const void *init, void *y, void *dual, void *labels, void *report, const int32_t *cancel);
   /* out = mean of v over each label's pixels: the Jacobian of prox2d in x, self-adjoint. labels: int32 [batch, pixels] as above. */
   int (*component_average)(int64_t dtype, int64_t batch, int64_t pixels, const void *labels, const void *v, void *out);
-  /* isotropic (Rudin-Osher-Fatemi) 2D, forward differences, Neumann boundary; certified gap as in prox2d. lambda: [batch]. */
-  int (*rof2d)(int64_t dtype, const tg_tv2d *p, double tolerance, const void *x, const void *lambda, void *y, void *report,
-               const int32_t *cancel);
+  /* isotropic (Rudin-Osher-Fatemi), forward differences, Neumann boundary: y = argmin 1/2|y-x|^2 + lambda sum |Dy|, the norm over the
+   * last `dims` axes and the channels of a pixel; certified gap as in prox2d. x, y: [batch, channels, depth, height, width];
+   * lambda: [batch]. init, dual: NULL or [batch, channels, dims, depth, height, width], y = x + div(dual), |dual| <= lambda; init is where
+   * the solver starts (0 when NULL), dual receives the last one. */
+  int (*rof)(int64_t dtype, const tg_rof *p, double tolerance, const void *x, const void *lambda, const void *init, void *y, void *dual,
+             void *report, const int32_t *cancel);
+  /* The Jacobian of rof in x at its solution (y, dual) times v, self-adjoint; all in float64, laid out as in rof. */
+  int (*rof_derivative)(const tg_rof *p, const void *y, const void *dual, const void *lambda, const void *v, void *out);
+
+  /* ---- Fourier transforms (float32 and float64) ----
+   * y_k = scale sum_j x_j exp(direction 2 pi i j k / n) along the middle axis, direction 1 or -1; no prime factor of n above 13.
+   * im: NULL stands for zeros. */
+  int (*fft)(int64_t dtype, const tg_lines *lines, int64_t direction, double scale, const void *re, const void *im, void *out_re,
+             void *out_im);
+
+  /* ---- tomography (float32 and float64) ---- */
+  /* y = the integrals of x along the rays; angles: float64 [views], radians; spacing of the detectors in pixels. The adjoint is exact. */
+  int (*radon_forward)(int64_t dtype, const tg_radon *p, double spacing, const void *angles, const void *x, void *y);
+  int (*radon_adjoint)(int64_t dtype, const tg_radon *p, double spacing, const void *angles, const void *y, void *x);
+  /* anisotropic 3D, as prox2d with one lambda [batch] and weights (NULL, or one entry per edge: [batch, depth-1, height, width],
+   * [batch, depth, height-1, width], [batch, depth, height, width-1]) for the differences along depth, height and width. */
+  int (*prox3d)(int64_t dtype, const tg_tv3d *p, double tolerance, const void *x, const void *lambda_depth, const void *lambda_height,
+                const void *lambda_width, const void *w_depth, const void *w_height, const void *w_width, void *y, void *labels,
+                void *report, const int32_t *cancel);
 } tg_backend;
 
 /* Fills the CPU backend's table with the widest instruction set this machine has (or the one TAUTGRAD_ISA names). */

@@ -4,6 +4,7 @@
 export { checkpoint, customJvp, customVjp, definePrimitive, grad, hvp, jvp, type Tree, valueAndGrad, vjp } from './autodiff/index.js';
 export { type DeviceInfo, type DeviceName, device, devices, setDevice } from './backend/index.js';
 export * as data from './data/index.js';
+export * as inverse from './inverse/index.js';
 export * as linalg from './linalg/index.js';
 export * as metrics from './metrics/index.js';
 export * as models from './models/index.js';

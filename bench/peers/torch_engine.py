@@ -1,4 +1,5 @@
-"""PyTorch's side of bench/engine.ts: reads one JSON case a line, runs it once, answers with the milliseconds and the peak memory."""
+"""PyTorch's side of bench/engine.ts: reads one JSON case a line, runs it `calls` times after once for nothing, answers with the mean in milliseconds
+and the peak memory."""
 import json, resource, sys, time
 import torch
 
@@ -8,23 +9,23 @@ state = {}
 
 
 def conv_case(c):
-    n, i, o, h, w, s = c["n"], c["cin"], c["cout"], c["h"], c["w"], c["stride"]
-    x, wt = torch.randn(n, i, h, w), torch.randn(o, i, 3, 3)
+    n, i, o, h, w, s, k = c["n"], c["cin"], c["cout"], c["h"], c["w"], c["stride"], c["kernel"]
+    x, wt = torch.randn(n, i, h, w), torch.randn(o, i // c["groups"], k, k)
     if c["transposed"]:
         x = torch.randn(n, i, h, w)
         wt = torch.randn(i, o, 3, 3)
         y = F.conv_transpose2d(x, wt, stride=s, padding=1, output_padding=s - 1)
     else:
-        y = F.conv2d(x, wt, stride=s, padding=1)
+        y = F.conv2d(x, wt, stride=s, padding=k // 2, groups=c["groups"])
     return x, wt, torch.randn_like(y)
 
 
 def conv_run(c, data):
     x, wt, g = data
-    s, mask = c["stride"], {"forward": None, "data": [True, False, False], "weights": [False, True, False]}[c["direction"]]
+    s, p, mask = c["stride"], c["kernel"] // 2, {"forward": None, "data": [True, False, False], "weights": [False, True, False]}[c["direction"]]
     if mask is None:
-        return F.conv_transpose2d(x, wt, stride=s, padding=1, output_padding=s - 1) if c["transposed"] else F.conv2d(x, wt, stride=s, padding=1)
-    return torch.ops.aten.convolution_backward(g, x, wt, None, [s, s], [1, 1], [1, 1], c["transposed"], [s - 1, s - 1] if c["transposed"] else [0, 0], 1, mask)
+        return F.conv_transpose2d(x, wt, stride=s, padding=1, output_padding=s - 1) if c["transposed"] else F.conv2d(x, wt, stride=s, padding=p, groups=c["groups"])
+    return torch.ops.aten.convolution_backward(g, x, wt, None, [s, s], [p, p], [1, 1], c["transposed"], [s - 1, s - 1] if c["transposed"] else [0, 0], c["groups"], mask)
 
 
 class UNet(torch.nn.Module):
@@ -69,8 +70,9 @@ for line in sys.stdin:
     if c["name"] not in state:
         state.clear()
         state[c["name"]] = prepare(c)
-        run(c, state[c["name"]])
-    start = time.perf_counter()
     run(c, state[c["name"]])
-    took = (time.perf_counter() - start) * 1e3
+    start = time.perf_counter()
+    for _ in range(c["calls"]):
+        run(c, state[c["name"]])
+    took = (time.perf_counter() - start) * 1e3 / c["calls"]
     print(json.dumps({"ms": took, "rssMB": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024}), flush=True)

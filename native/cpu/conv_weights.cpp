@@ -83,6 +83,9 @@ template <class T> WeightsPlan<T> plan_weights(const Correlation<T> &k, int64_t 
       (p.together * probe.row_residues * probe.column_residues + k.out) * probe.pitch * static_cast<int64_t>(sizeof(T));
   int64_t rows = ceil_div(2048, probe.pitch), at_most = (512 << 10) / row_bytes;
   rows = rows > at_most ? at_most : rows;
+  // Few small images: shorter chunks rather than few tasks, or shares of the output channels, each of which packs x for itself.
+  const int64_t quarter = ceil_div(k.rows * k.n * k.groups, 4), shortest = ceil_div(512, probe.pitch);
+  rows = rows > quarter ? (quarter > shortest ? quarter : shortest < rows ? shortest : rows) : rows;
   rows = rows > k.rows ? k.rows : rows < 1 ? 1 : rows;
   p.blocks = ceil_div(k.rows, rows);
   p.rows = ceil_div(k.rows, p.blocks);
@@ -95,7 +98,7 @@ template <class T> WeightsPlan<T> plan_weights(const Correlation<T> &k, int64_t 
   p.units_per_part = ceil_div(units, parts);
   p.parts = ceil_div(units, p.units_per_part);
   const int64_t tiles = ceil_div(k.out, TILE_O);
-  p.shares = ceil_div(8, p.parts * k.groups);
+  p.shares = ceil_div(4, p.parts * k.groups);
   p.shares = p.shares > ceil_div(tiles, 2) ? ceil_div(tiles, 2) : p.shares;
   p.out_per_share = ceil_div(tiles, p.shares) * TILE_O;
   return p;

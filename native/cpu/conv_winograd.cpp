@@ -128,24 +128,38 @@ void transform_output(const Correlation<float> &k, const Plan &p, const float *p
     }
 }
 
-// packed[point][g][tile of o][c][o] = G w G'; index[3][3] is where a tap's weight lies.
+// packed[point][g][tile of o][c][o] = G w G'; index[3][3] is where a tap's weight lies. The pairs (c, o) of a tile lie along the lanes.
 void transform_weights(const Correlation<float> &k, const int64_t (&index)[3][3], float *packed) {
   const int64_t tiles = ceil_div(k.out, MOST_CHANNELS), point = k.groups * k.out * k.in;
-  parallel_for(k.groups * tiles, [&](int64_t task) {
+  for_tasks(k.groups * tiles, 8.0 * static_cast<double>(point), [&](int64_t task) {
     const int64_t g = task / tiles, o_end = (task % tiles + 1) * MOST_CHANNELS < k.out ? (task % tiles + 1) * MOST_CHANNELS : k.out;
     for (int64_t o = task % tiles * MOST_CHANNELS; o < o_end;) {
       const int channels = tile_channels(k.out - o);
       const float *w = k.w + g * k.w_group + o * k.w_out;
       float *out = packed + (g * k.out + o) * k.in;
-      for (int64_t c = 0; c < k.in; ++c, out += channels) {
-        float g1[6][3][MOST_CHANNELS];
-        for (int b = 0; b < 3; ++b)
-          for (int i = 0; i < channels; ++i) {
-            const float *tap = w + i * k.w_out + c * k.w_in;
-            winograd_weight(tap[index[0][b]], tap[index[1][b]], tap[index[2][b]], &g1[0][b][i], 3 * MOST_CHANNELS);
+      const int64_t pairs = channels * k.in;
+      for (int64_t first = 0; first < pairs; first += L) {
+        const int64_t count = pairs - first < L ? pairs - first : L;
+        alignas(64) float taps[3][3][L] = {};
+        for (int64_t lane = 0; lane < count; ++lane) {
+          const int64_t c = (first + lane) / channels, i = (first + lane) % channels; // channels: a power of two
+          const float *tap = w + i * k.w_out + c * k.w_in;
+          for (int a = 0; a < 3; ++a)
+            for (int b = 0; b < 3; ++b) taps[a][b][lane] = tap[index[a][b]];
+        }
+        V half[6][3];
+        for (int b = 0; b < 3; ++b) winograd_weight(load(taps[0][b]), load(taps[1][b]), load(taps[2][b]), &half[0][b], 3);
+        for (int a = 0; a < 6; ++a) {
+          V done[6];
+          winograd_weight(half[a][0], half[a][1], half[a][2], done, 1);
+          for (int b = 0; b < 6; ++b) {
+            float *target = out + (6 * a + b) * point + first;
+            if (count == L)
+              store(target, done[b]);
+            else
+              store_partial(target, done[b], count);
           }
-        for (int a = 0; a < 6; ++a)
-          for (int i = 0; i < channels; ++i) winograd_weight(g1[a][0][i], g1[a][1][i], g1[a][2][i], out + 6 * a * point + i, point);
+        }
       }
       o += channels;
     }

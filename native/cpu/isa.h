@@ -17,6 +17,9 @@ void register_movement(tg_backend *t);
 void register_reduce(tg_backend *t);
 void register_matmul(tg_backend *t);
 void register_conv(tg_backend *t);
+void register_conv_frame(tg_backend *t);
+void register_scale_blur(tg_backend *t);
+void register_log_student(tg_backend *t);
 void register_tridiagonal(tg_backend *t);
 void register_random(tg_backend *t);
 void register_optimizer(tg_backend *t);
@@ -24,4 +27,8 @@ void register_prox1d(tg_backend *t);
 void register_jumps(tg_backend *t);
 void register_prox2d(tg_backend *t);
 void register_rof(tg_backend *t);
+void register_rof_derivative(tg_backend *t);
+void register_fourier(tg_backend *t);
+void register_radon(tg_backend *t);
+void register_prox3d(tg_backend *t);
 } // namespace tautgrad::cpu::TG_ISA

@@ -11,6 +11,9 @@ extern "C" void TG_CONCAT(tg_cpu_register_, TG_ISA)(tg_backend *t) {
   register_reduce(t);
   register_matmul(t);
   register_conv(t);
+  register_conv_frame(t);
+  register_scale_blur(t);
+  register_log_student(t);
   register_tridiagonal(t);
   register_random(t);
   register_optimizer(t);
@@ -18,4 +21,8 @@ extern "C" void TG_CONCAT(tg_cpu_register_, TG_ISA)(tg_backend *t) {
   register_jumps(t);
   register_prox2d(t);
   register_rof(t);
+  register_rof_derivative(t);
+  register_fourier(t);
+  register_radon(t);
+  register_prox3d(t);
 }

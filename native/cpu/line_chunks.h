@@ -33,12 +33,14 @@ public:
     constexpr int64_t lanes = 2 * Lanes<T>::width;
     int failed = 0;
     parallel_for((chunks_ + lanes - 1) / lanes, [&](int64_t tile) {
+      if (__atomic_load_n(&failed, __ATOMIC_RELAXED)) return; // all or nothing
       const int64_t first = tile * lanes, count = chunks_ - first < lanes ? chunks_ - first : lanes;
-      const int outcome = walk(first, count);
+      int outcome = walk(first, count);
+      for (int64_t c = first; c + 1 < first + count && !outcome; ++c) outcome = !join(c);
       if (outcome) __atomic_store_n(&failed, outcome, __ATOMIC_RELAXED);
     });
     Chunks result = failed == 1 ? Chunks::apart : failed == 2 ? Chunks::out_of_memory : Chunks::solved;
-    for (int64_t c = 0; c + 1 < chunks_ && result == Chunks::solved; ++c)
+    for (int64_t c = lanes - 1; c + 1 < chunks_ && result == Chunks::solved; c += lanes) // between tiles
       if (!join(c)) result = Chunks::apart;
     if (result == Chunks::solved) spread();
     pool_release(memory);
@@ -51,7 +53,8 @@ private:
     const int64_t window = chunk_ + overlap_ + 1;
     const int32_t stride = tile_stride<T>(window);
     const int64_t size = count * stride + 64, arrays = weights_ ? 3 : 2;
-    T *memory = static_cast<T *>(scratch(slot_, (arrays * size + 2 * count) * int64_t(sizeof(T)) + count * int64_t(sizeof(int32_t))));
+    T *memory = static_cast<T *>(
+        scratch(slot_, (arrays * size + 2 * count + 16) * int64_t(sizeof(T)) + count * int64_t(sizeof(UnfinishedLine<T>))));
     if (!memory) return 2;
     T *samples = memory + 16, *out = samples + size, *widths = weights_ ? out + size : nullptr;
     T *lambdas = memory + arrays * size, *lengths = lambdas + count;
@@ -87,7 +90,7 @@ private:
                      out,
                      step_allowance<T>(window),
                      lengths,
-                     reinterpret_cast<int32_t *>(lengths + count),
+                     reinterpret_cast<UnfinishedLine<T> *>(lambdas + (2 * count + 15) / 16 * 16),
                      0};
     if (weights_)
       walk_lines<T, true, true>(tile);

@@ -20,13 +20,16 @@
 namespace tautgrad::cpu::TG_ISA {
 namespace {
 
-enum { STEPS_PER_SAMPLE = 4, STEPS_AT_START = 2048 };
+// A lane step costs a fifth to a third of what the scalar solver spends on a sample, and noise takes .4 to 1.3 steps per sample.
+enum { STEPS_PER_SAMPLE = 3, STEPS_AT_START = 64 };
 
-// A lane step costs a fraction of what the scalar solver spends on a sample: worth some patience, most of all on short lines.
-template <class T> T step_allowance(int64_t n) {
-  const int64_t start = STEPS_PER_SAMPLE * n + 64 < STEPS_AT_START ? STEPS_PER_SAMPLE * n + 64 : int64_t(STEPS_AT_START);
-  return T(STEPS_PER_SAMPLE * n + start);
-}
+template <class T> T step_allowance(int64_t n) { return T(STEPS_PER_SAMPLE * n + STEPS_AT_START); }
+
+// Where a lane gave up: what lies before `begin` is solved, and ended with a jump in this direction (0: the line's begin) from this value.
+template <class T> struct UnfinishedLine {
+  int32_t line, begin, direction;
+  T previous;
+};
 
 // Lines as rows of a tile: line i has its samples at samples[i * stride ...]; at least 3 readable values follow the last line. Weighted
 // lines have a second array of the same layout: the width of the edge that follows each sample, 0 at the last. Where a segment ends, out
@@ -40,7 +43,7 @@ template <class T> struct LineTile {
   T *out;           // laid out as samples; without AVX-512, out[-1] is written to
   T step_allowance; // steps that a line may take beyond STEPS_PER_SAMPLE for each sample behind it
   const T *lengths; // for windows of a longer line: samples of each; those of n samples are cut off by their window's end, not the line's
-  int32_t *unfinished; // lines that took more: a linear-time solver is better at them
+  UnfinishedLine<T> *unfinished; // lines that took more: a linear-time solver is better at the rest of them
   int32_t unfinished_count;
 };
 
@@ -191,9 +194,17 @@ private:
     int32_t line[L::width];
     const unsigned unfinished = L::bits(over);
     if (unfinished) {
+      T rest[L::width], ceiling[L::width], floor[L::width];
       L::store_positions(line, line_);
-      for (int lane = 0; lane < L::width; ++lane)
-        if (unfinished >> lane & 1) tile.unfinished[tile.unfinished_count++] = line[lane];
+      L::store(rest, rest_);
+      L::store(ceiling, ceiling_);
+      L::store(floor, floor_);
+      for (int lane = 0; lane < L::width; ++lane) {
+        if (!(unfinished >> lane & 1) || rest[lane] == 0) continue;
+        const bool went_up = floor[lane] != -T(__builtin_inf()), went_down = !went_up && ceiling[lane] != T(__builtin_inf());
+        tile.unfinished[tile.unfinished_count++] = {line[lane], tile.n - int32_t(rest[lane]), int(went_up) - int(went_down),
+                                                    went_up ? floor[lane] : ceiling[lane]};
+      }
     }
     fresh_ = L::either(fresh_, done);
     carry_ = L::select(done, L::splat(0), carry_);

@@ -5,6 +5,7 @@
 #include "isa.h"
 #include "line_chunks.h"
 #include "line_lanes.h"
+#include "line_scan.h"
 #include "line_tiles.h"
 #include "parallel.h"
 
@@ -16,25 +17,30 @@ enum { SCRATCH_LINE = 0, SCRATCH_TILE = 1 };
 namespace tautgrad::cpu::TG_ISA {
 namespace {
 
-// One line by the linear-time solver; any stride. Returns false when out of memory.
-template <class T> bool prox_line(int64_t n, const T *x, double lambda, const T *weights, T *y, int64_t stride) {
+// One line, or the rest of it from `begin` on, by the linear-time solver; any stride. Returns false when out of memory.
+template <class T>
+bool prox_line(int64_t n, const T *x, double lambda, const T *weights, T *y, int64_t stride, int64_t begin = 0, int direction = 0,
+               double previous = 0) {
   if (lambda == 0) { // the identity, whatever the range of the data
     for (int64_t i = 0; i < n; ++i) y[i * stride] = x[i * stride];
     return true;
   }
-  void *memory = scratch(SCRATCH_LINE, TautStringWorkspace::bytes(n));
+  void *memory = scratch(SCRATCH_LINE, TautStringWorkspace::bytes(n - begin));
   if (!memory) return false;
-  const auto write = [&](int32_t begin, int32_t end, double value) {
-    for (int64_t i = begin; i < end; ++i) y[i * stride] = T(value);
+  x += begin * stride;
+  y += begin * stride;
+  const auto write = [&](int32_t from, int32_t end, double value) {
+    for (int64_t i = from; i < end; ++i) y[i * stride] = T(value);
   };
   const auto sample = [&](int32_t i) { return double(x[int64_t(i) * stride]); };
-  const auto ws = TautStringWorkspace::at(memory, n);
+  const auto weight = [&](int32_t k) { return edge_weight(lambda, double(weights[(begin + k - 1) * stride])); };
+  const auto ws = TautStringWorkspace::at(memory, n - begin);
+  const int32_t count = int32_t(n - begin);
   if (weights)
-    taut_string<sizeof(T) == 8>(
-        int32_t(n), sample, [&](int32_t k) { return edge_weight(lambda, double(weights[int64_t(k - 1) * stride])); }, write, ws);
+    taut_string<sizeof(T) == 8>(count, sample, weight, write, ws, direction ? direction * weight(0) : 0, previous);
   else
     taut_string<sizeof(T) == 8>(
-        int32_t(n), sample, [&](int32_t) { return lambda; }, write, ws);
+        count, sample, [&](int32_t) { return lambda; }, write, ws, direction ? direction * lambda : 0, previous);
   return true;
 }
 
@@ -67,11 +73,12 @@ public:
     const int64_t first = tile_index * p_.per_tile, rest = p_.lines - first, count = rest < p_.per_tile ? rest : p_.per_tile;
     const bool direct = !weights_ && p_.direct && (first + count) * p_.n + Lanes<T>::width <= p_.lines * p_.n;
     const int64_t size = direct ? 0 : count * p_.stride + 64, arrays = weights_ ? 3 : 2;
-    T *memory = static_cast<T *>(scratch(SCRATCH_TILE, (arrays * size + count) * int64_t(sizeof(T)) + count * int64_t(sizeof(int32_t))));
+    T *memory = static_cast<T *>(
+        scratch(SCRATCH_TILE, (arrays * size + count + 16) * int64_t(sizeof(T)) + count * int64_t(sizeof(UnfinishedLine<T>))));
     if (!memory) return false;
     T *samples = memory + 16, *out = samples + size, *widths = weights_ ? out + size : nullptr; // 16: see LineTile
     T *lambdas = memory + arrays * size;
-    int32_t *unfinished = reinterpret_cast<int32_t *>(lambdas + count);
+    UnfinishedLine<T> *unfinished = reinterpret_cast<UnfinishedLine<T> *>(lambdas + (count + 15) / 16 * 16);
 
     bool uniform = true;
     for (int64_t i = 0; i < count; ++i) {
@@ -94,9 +101,12 @@ public:
     else
       walk_lines<T, false>(tile);
     for (int32_t i = 0; i < tile.unfinished_count; ++i) {
-      const int64_t line = unfinished[i], at = line * tile.stride;
+      const UnfinishedLine<T> &u = unfinished[i];
+      const int64_t at = int64_t(u.line) * tile.stride;
       const T *w = weights_ ? widths + at : nullptr; // lambda is in them
-      if (!prox_line(p_.n, tile.samples + at, weights_ ? 1.0 : double(lambdas[line]), w, tile.out + at, 1)) return false;
+      if (!prox_line(p_.n, tile.samples + at, weights_ ? 1.0 : double(lambdas[u.line]), w, tile.out + at, 1, u.begin, u.direction,
+                     double(u.previous)))
+        return false;
     }
     each_run(first, count, [&](int64_t line, int64_t at, int64_t lines) {
       const T *from = tile.out + at * tile.stride;
@@ -110,8 +120,11 @@ public:
     const int64_t at = p_.offset(line);
     const T lambda = lambda_[line * lambda_stride_], *w = weights_ ? weights_ + p_.edge_offset(line) : nullptr;
     const Chunks result = prox_long_line(p_.n, p_.inner, x_ + at, lambda, w, y_ + at, SCRATCH_TILE);
-    if (result == Chunks::apart) return prox_line(p_.n, x_ + at, double(lambda), w, y_ + at, p_.inner);
-    return result == Chunks::solved;
+    if (result != Chunks::apart) return result == Chunks::solved;
+    if (w) return prox_line(p_.n, x_ + at, double(lambda), w, y_ + at, p_.inner);
+    const ScannedLine scanned = LineScan<T>(p_.n, x_ + at, p_.inner, double(lambda), y_ + at).solve();
+    return scanned.end == p_.n ||
+           prox_line(p_.n, x_ + at, double(lambda), w, y_ + at, p_.inner, scanned.end, scanned.direction, scanned.previous);
   }
 
 private:

@@ -2,6 +2,7 @@
 #include "isa.h"
 #include "parallel.h"
 
+#include "../kernels/projected_newton.h"
 #include "../kernels/segments.h"
 #include "../kernels/taut_string.h"
 #include "line_average.h"
@@ -21,6 +22,35 @@ int prox1d(int64_t dtype, const tg_lines *g, const void *x, const void *lambda, 
                         static_cast<float *>(y));
   return prox1d_typed(*g, static_cast<const double *>(x), static_cast<const double *>(lambda), static_cast<const double *>(weights),
                       static_cast<double *>(y));
+}
+
+template <class T>
+int newton_typed(const tg_lines &g, const T *x, const T *lambda, const T *weights, double tolerance, int64_t max_iterations, T *y,
+                 double *gap) {
+  int failed = 0;
+  if (g.n > 0)
+    parallel_for(g.outer * g.inner, [&](int64_t line) {
+      void *memory = scratch(SCRATCH_LINE, NewtonWorkspace::bytes(g.n));
+      if (!memory) return __atomic_store_n(&failed, 1, __ATOMIC_RELAXED);
+      const auto ws = NewtonWorkspace::at(memory, g.n);
+      const int64_t at = line / g.inner * g.n * g.inner + line % g.inner, edge = line / g.inner * (g.n - 1) * g.inner + line % g.inner;
+      const double reached = projected_newton(
+          g.n, [&](int64_t k) { return double(x[at + k * g.inner]); },
+          [&](int64_t k) { return edge_weight(double(lambda[line]), weights ? double(weights[edge + k * g.inner]) : 1.0); }, tolerance,
+          max_iterations, ws);
+      for (int64_t k = 0; k < g.n; ++k) y[at + k * g.inner] = T(ws.y[k]);
+      if (gap) gap[line] = reached;
+    });
+  return failed ? fail("prox1d_newton: out of memory for lines of %lld samples", (long long)g.n) : TG_OK;
+}
+
+int prox1d_newton(int64_t dtype, const tg_lines *g, const void *x, const void *lambda, const void *weights, double tolerance,
+                  int64_t max_iterations, void *y, void *gap) {
+  if (dtype == TG_F32)
+    return newton_typed(*g, static_cast<const float *>(x), static_cast<const float *>(lambda), static_cast<const float *>(weights),
+                        tolerance, max_iterations, static_cast<float *>(y), static_cast<double *>(gap));
+  return newton_typed(*g, static_cast<const double *>(x), static_cast<const double *>(lambda), static_cast<const double *>(weights),
+                      tolerance, max_iterations, static_cast<double *>(y), static_cast<double *>(gap));
 }
 
 template <class T> int average_typed(const tg_lines &g, const T *y, const T *v, T *out) {
@@ -43,6 +73,7 @@ int prox1d_average(int64_t dtype, const tg_lines *g, const void *y, const void *
 
 void register_prox1d(tg_backend *t) {
   t->prox1d = prox1d;
+  t->prox1d_newton = prox1d_newton;
   t->prox1d_average = prox1d_average;
 }
 } // namespace tautgrad::cpu::TG_ISA

@@ -155,8 +155,7 @@ int prox2d(int64_t dtype, const tg_tv2d *p, double tolerance, const void *x, con
     using T = typename decltype(tag)::type;
     const auto in = [](const void *a) { return static_cast<const T *>(a); };
     return prox2d_typed(*p, tolerance, in(x), in(lambda_rows), in(lambda_cols), in(wx), in(wy), in(init), static_cast<T *>(y),
-                        static_cast<T *>(dual), static_cast<int32_t *>(labels), static_cast<double *>(report),
-                        cancel);
+                        static_cast<T *>(dual), static_cast<int32_t *>(labels), static_cast<double *>(report), cancel);
   });
 }
 

@@ -8,6 +8,10 @@
 #include <string.h>
 #include <utility>
 
+#if defined(__AVX2__)
+#include <immintrin.h>
+#endif
+
 #define TG_INLINE inline __attribute__((always_inline))
 #define TG_LAMBDA __attribute__((always_inline)) // after a lambda's parameters
 
@@ -61,6 +65,25 @@ template <class To, class From> TG_INLINE To bits_as(From v) {
   To out;
   memcpy(&out, &v, sizeof out);
   return out;
+}
+
+// Lane k: element index[k], 0 <= index[k] < 2 lanes, of the two vectors in a row from p (both are read whole).
+template <class T> TG_INLINE vec<T> pick(const T *p, mask<T> index) {
+#if defined(__AVX512F__)
+  if constexpr (sizeof(T) == 4)
+    return vec<T>(_mm512_permutex2var_ps(__m512(load(p)), __m512i(index), __m512(load(p + lanes<T>))));
+  else
+    return vec<T>(_mm512_permutex2var_pd(__m512d(load(p)), __m512i(index), __m512d(load(p + lanes<T>))));
+#elif defined(__AVX2__)
+  if constexpr (sizeof(T) == 4) { // the permutation looks at three bits, the blend at the fourth
+    const __m256 low = _mm256_permutevar8x32_ps(__m256(load(p)), __m256i(index));
+    const __m256 high = _mm256_permutevar8x32_ps(__m256(load(p + lanes<T>)), __m256i(index));
+    return vec<T>(_mm256_blendv_ps(low, high, __m256(index << 28)));
+  }
+#endif
+  vec<T> v{};
+  for (int k = 0; k < lanes<T>; ++k) v[k] = p[index[k]];
+  return v;
 }
 
 template <class M> TG_INLINE bool any(M m) {

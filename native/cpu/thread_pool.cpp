@@ -7,10 +7,12 @@
 #include <cstdio>
 #include <cstdlib>
 #include <mutex>
+#include <pthread.h>
 #include <sched.h>
 #include <system_error>
 #include <thread>
 #include <unistd.h>
+#include <vector>
 
 namespace tautgrad::cpu {
 namespace {
@@ -80,21 +82,32 @@ class Pool {
 public:
   explicit Pool(int threads) : owner_(getpid()) {
     try {
-      for (; size_ < threads; ++size_) std::thread([this] { work(); }).detach();
+      for (; size_ < threads; ++size_) {
+        std::thread worker([this] { work(); });
+#if defined(__linux__)
+        workers_.push_back(worker.native_handle());
+#endif
+        worker.detach();
+      }
     } catch (const std::system_error &) {
       // A limit on processes or memory: the threads that there are do the work.
     }
+#if defined(__linux__)
+    if (pthread_getaffinity_np(pthread_self(), sizeof allowed_, &allowed_) != 0) CPU_ZERO(&allowed_);
+#endif
   }
 
   void run(Job &job) {
-    bool sleeping;
+    bool sleeping, alone;
     {
       std::lock_guard<std::mutex> lock(mutex_);
+      alone = jobs_ == nullptr;
       job.following = jobs_;
       jobs_ = &job;
       epoch_.fetch_add(1, std::memory_order_release);
       sleeping = sleepers_ > 0;
     }
+    if (alone) leave_callers_core(); // several callers at once would drive the workers back and forth
     if (sleeping) wake_.notify_all();
     drain(job);
     {
@@ -118,6 +131,19 @@ public:
   bool usable() const { return owner_ == getpid(); } // a forked child has no workers
 
 private:
+  // Where cores share no cache (virtual machines often have it so), Linux wakes a thread on the core of the one that wakes it, and both
+  // stay there while another core stands idle. So the workers are kept off the caller's core, if the others suffice for them.
+  void leave_callers_core() {
+#if defined(__linux__)
+    const int core = sched_getcpu();
+    if (core < 0 || core >= CPU_SETSIZE || size_ > CPU_COUNT(&allowed_) || left_core_.exchange(core, std::memory_order_relaxed) == core)
+      return;
+    cpu_set_t others = allowed_;
+    CPU_CLR(core, &others);
+    for (pthread_t worker : workers_) pthread_setaffinity_np(worker, sizeof others, &others);
+#endif
+  }
+
   Job *take() {
     for (Job *job = jobs_; job; job = job->following)
       if (job->next.load(std::memory_order_relaxed) < job->count) {
@@ -161,6 +187,11 @@ private:
   Job *jobs_ = nullptr;
   std::atomic<uint64_t> epoch_{0};
   int sleepers_ = 0; // guarded by mutex_
+#if defined(__linux__)
+  std::vector<pthread_t> workers_;
+  cpu_set_t allowed_; // the cores of this process
+  std::atomic<int> left_core_{-1};
+#endif
 };
 
 Pool &pool() {

@@ -51,8 +51,8 @@ bool square_of_taps(const Correlation<float> &k, int64_t &first_row, int64_t &fi
   return seen == 511;
 }
 // out[0], out[step], ... out[5 step] = G (w0, w1, w2)
-TG_INLINE void winograd_weight(float w0, float w1, float w2, float *out, int64_t step) {
-  const float s = NA * (w0 + A2 * w2), t = NA * A * w1, u = NB * (w0 + B2 * w2), v = NB * B * w1;
+template <class V> TG_INLINE void winograd_weight(V w0, V w1, V w2, V *out, int64_t step) {
+  const V s = NA * (w0 + A2 * w2), t = NA * A * w1, u = NB * (w0 + B2 * w2), v = NB * B * w1;
   out[0] = N0 * w0;
   out[step] = s + t;
   out[2 * step] = s - t;

@@ -61,6 +61,12 @@ export enum Tv2dMethod {
   exact = 2,
 }
 
+export enum RofMethod {
+  auto = 0,
+  fista = 1,
+  primalDual = 2,
+}
+
 /** Lines of a dense tensor seen as [outer, n, inner]. */
 export interface Lines {
   outer: number;
@@ -97,10 +103,42 @@ export interface Tv2dParams {
   maxIterations: number;
 }
 
+/** Mirrors tg_rof. */
+export interface RofParams {
+  batch: number;
+  channels: number;
+  depth: number;
+  height: number;
+  width: number;
+  dims: 2 | 3;
+  rofMethod: RofMethod;
+  maxIterations: number;
+}
+
+/** Mirrors tg_radon. */
+export interface RadonParams {
+  batch: number;
+  height: number;
+  width: number;
+  views: number;
+  detectors: number;
+}
+
+/** Mirrors tg_tv3d. */
+export interface Tv3dParams {
+  batch: number;
+  volumeDepth: number;
+  height: number;
+  width: number;
+  method: Tv2dMethod;
+  maxIterations: number;
+}
+
 /** Numbers per image in a solver report: gap, relative gap, iterations, objective. */
 export const TV_REPORT = 4;
 
-type Argument = number | Dims | Lines | ConvParams | Tv2dParams;
+type Struct = Lines | ConvParams | Tv2dParams | Tv3dParams | RofParams | RadonParams;
+type Argument = number | Dims | Struct;
 
 const block = addon.arguments;
 const index = new Map(addon.kernelNames.map((name, i) => [name, i]));
@@ -115,12 +153,12 @@ function write(values: readonly Argument[]): void {
       for (let i = 0; i < value.length; i++) block[at++] = value[i] as number;
     } else {
       // Structs: the members in the order in which the interfaces above (and the C structs) declare them.
-      for (const member of members(value as Lines | ConvParams | Tv2dParams)) block[at++] = member;
+      for (const member of members(value as Struct)) block[at++] = member;
     }
   }
 }
 
-function members(value: Lines | ConvParams | Tv2dParams): number[] {
+function members(value: Struct): number[] {
   if ('outer' in value) return [value.outer, value.n, value.inner];
   if ('cIn' in value) {
     const v = value;
@@ -143,6 +181,10 @@ function members(value: Lines | ConvParams | Tv2dParams): number[] {
       v.groups,
     ];
   }
+  if ('volumeDepth' in value) return [value.batch, value.volumeDepth, value.height, value.width, value.method, value.maxIterations];
+  if ('rofMethod' in value)
+    return [value.batch, value.channels, value.depth, value.height, value.width, value.dims, value.rofMethod, value.maxIterations];
+  if ('views' in value) return [value.batch, value.height, value.width, value.views, value.detectors];
   return [value.batch, value.height, value.width, value.method, value.maxIterations];
 }
 
@@ -213,6 +255,13 @@ export const convForwardBias =
   kernel<[dtype: D, p: ConvParams, x: Address, w: Address, bias: Address, relu: number, y: Address]>('conv_forward_bias');
 export const convDataMasked = kernel<[dtype: D, p: ConvParams, dy: Address, w: Address, mask: Address, dx: Address]>('conv_data_masked');
 export const convWeightsBias = kernel<[dtype: D, p: ConvParams, x: Address, dy: Address, dw: Address, db: Address]>('conv_weights_bias');
+type FrameArguments = [dtype: D, n: number, cIn: number, cOut: number, h: number, w: number, a: Address, b: Address, result: Address];
+export const convFrameForward = kernel<FrameArguments>('conv_frame_forward'); // x, weights, y
+export const convFrameData = kernel<FrameArguments>('conv_frame_data'); // dy, weights, dx
+export const convFrameWeights = kernel<FrameArguments>('conv_frame_weights'); // x, dy, dw
+export const scaleBlur = kernel<[dtype: D, planes: number, h: number, w: number, transposed: number, x: Address, y: Address]>('scale_blur');
+export const logStudent =
+  kernel<[dtype: D, order: number, nu: number, n: number, x: Address, a: Address, b: Address, y: Address]>('log_student');
 export const pttrf = kernel<[dtype: D, lines: Lines, d: Address, e: Address, dOut: Address, lOut: Address, status: Address]>('pttrf');
 export const pttrs = kernel<[dtype: D, lines: Lines, d: Address, l: Address, b: Address, x: Address]>('pttrs');
 export const ptsv = kernel<[dtype: D, lines: Lines, d: Address, e: Address, b: Address, x: Address, status: Address]>('ptsv');
@@ -254,6 +303,20 @@ export const sgd =
     ]
   >('sgd');
 export const prox1d = kernel<[dtype: D, lines: Lines, x: Address, lambda: Address, weights: Address, y: Address]>('prox1d');
+export const prox1dNewton =
+  kernel<
+    [
+      dtype: D,
+      lines: Lines,
+      x: Address,
+      lambda: Address,
+      weights: Address,
+      tolerance: number,
+      maxIterations: number,
+      y: Address,
+      gap: Address,
+    ]
+  >('prox1d_newton');
 export const prox1dAverage = kernel<[dtype: D, lines: Lines, y: Address, v: Address, out: Address]>('prox1d_average');
 export const jumpSum = kernel<[dtype: D, lines: Lines, y: Address, weights: Address, a: Address, out: Address]>('jump_sum');
 export const jumpSpread = kernel<[dtype: D, lines: Lines, y: Address, weights: Address, v: Address, out: Address]>('jump_spread');
@@ -277,8 +340,42 @@ export const prox2d = kernel<Prox2dArguments>('prox2d');
 export const prox2dAsync = asyncKernel<Prox2dArguments>('prox2d');
 export const componentAverage =
   kernel<[dtype: D, batch: number, pixels: number, labels: Address, v: Address, out: Address]>('component_average');
-type RofArguments = [dtype: D, p: Tv2dParams, tolerance: number, x: Address, lambda: Address, y: Address, report: Address, cancel: Address];
-export const rof2d = kernel<RofArguments>('rof2d');
-export const rof2dAsync = asyncKernel<RofArguments>('rof2d');
+type RofArguments = [
+  dtype: D,
+  p: RofParams,
+  tolerance: number,
+  x: Address,
+  lambda: Address,
+  init: Address,
+  y: Address,
+  dual: Address,
+  report: Address,
+  cancel: Address,
+];
+export const rof = kernel<RofArguments>('rof');
+export const rofAsync = asyncKernel<RofArguments>('rof');
+export const rofDerivative = kernel<[p: RofParams, y: Address, dual: Address, lambda: Address, v: Address, out: Address]>('rof_derivative');
+
+export const fft =
+  kernel<[dtype: D, lines: Lines, direction: number, scale: number, re: Address, im: Address, outRe: Address, outIm: Address]>('fft');
+export const radonForward = kernel<[dtype: D, p: RadonParams, spacing: number, angles: Address, x: Address, y: Address]>('radon_forward');
+export const radonAdjoint = kernel<[dtype: D, p: RadonParams, spacing: number, angles: Address, y: Address, x: Address]>('radon_adjoint');
+type Prox3dArguments = [
+  dtype: D,
+  p: Tv3dParams,
+  tolerance: number,
+  x: Address,
+  lambdaDepth: Address,
+  lambdaHeight: Address,
+  lambdaWidth: Address,
+  wDepth: Address,
+  wHeight: Address,
+  wWidth: Address,
+  y: Address,
+  labels: Address,
+  report: Address,
+  cancel: Address,
+];
+export const prox3d = kernel<Prox3dArguments>('prox3d');
 
 export { type Address, addon } from './addon.js';

@@ -8,6 +8,12 @@ export function positiveNumber(text: string): number {
   return value;
 }
 
+export function nonNegativeNumber(text: string): number {
+  const value = parse(text);
+  if (!(value >= 0 && value < Infinity)) throw new InvalidArgumentError(`Expected a number of at least 0 but received "${text}".`);
+  return value;
+}
+
 export function positiveInteger(text: string): number {
   const value = parse(text);
   if (!Number.isSafeInteger(value) || value < 1) {
@@ -46,6 +52,11 @@ export function lambdaOrAuto(text: string): number | 'auto' {
     throw new InvalidArgumentError(`Expected a number of at least 0, or auto, but received "${text}".`);
   }
   return value;
+}
+
+/** A noise level, or `auto`. */
+export function sigmaOrAuto(text: string): number | 'auto' {
+  return text === 'auto' ? 'auto' : positiveNumber(text);
 }
 
 export function oneOrThree(text: string): 1 | 3 {

@@ -1,5 +1,5 @@
 import { Command, Option } from 'commander';
-import { lambdaOrAuto, positiveInteger, positiveNumber, seedNumber } from './options.js';
+import { lambdaOrAuto, nonNegativeNumber, positiveInteger, positiveNumber, seedNumber, sigmaOrAuto } from './options.js';
 import { withTrainingOptions } from './training/options.js';
 import { version } from './version.js';
 
@@ -29,6 +29,7 @@ export function createProgram(): Command {
     'tautgrad denoise photo.jpg clean.png',
     'tautgrad denoise photo.png clean.png --lambda 0.08 --isotropic',
     'tautgrad denoise photo.png clean.png --model runs/quickstart/model.safetensors',
+    'tautgrad denoise photo.png clean.png --model tdv3-25-gray.safetensors --sigma 15',
   )
     .argument('<in>', 'image to read (PNG, JPEG, WebP, TIFF; 8 or 16 bits)')
     .argument('<out>', 'image to write; gray, 16 bits and alpha are kept where the format can')
@@ -38,7 +39,18 @@ export function createProgram(): Command {
         .default('auto'),
     )
     .option('--isotropic', 'isotropic (ROF) instead of anisotropic total variation')
-    .addOption(new Option('--model <file>', 'a network from "tautgrad train denoise"').conflicts(['lambda', 'isotropic']))
+    .addOption(
+      new Option('--model <file>', 'a network from "tautgrad train", or published weights of total deep variation').conflicts([
+        'lambda',
+        'isotropic',
+      ]),
+    )
+    .addOption(
+      new Option(
+        '--sigma <number>',
+        'with a network of total deep variation: standard deviation of the noise, of 255; auto (default): estimated',
+      ).argParser(sigmaOrAuto),
+    )
     .action(async (input: string, output: string, options) => (await import('./commands/denoise.js')).denoise(input, output, options));
 
   const train = group(program, 'train', 'train a network');
@@ -58,6 +70,30 @@ export function createProgram(): Command {
     .option('--features <number>', 'channels inside the network (default: 32)', positiveInteger)
     .action(async (options) => (await import('./commands/train-denoise.js')).trainDenoise(options));
 
+  withTrainingOptions(
+    command(
+      train,
+      'tdv',
+      'train a denoiser with total deep variation: regulariser, stopping time and data weight',
+      'tautgrad train tdv --data photos --sigma 25 --macro-blocks 1 --features 16 --minutes 30',
+      'tautgrad train tdv --data BSDS400 --batch 32 --patch 93 --learning-rate 4e-4 --steps 100000',
+      'tautgrad train tdv --out runs/tdv --resume',
+    ),
+    { out: 'runs/tdv', batch: 8, patch: 64, learningRate: 4e-4 },
+  )
+    .option('--sigma <number>', 'standard deviation of the noise, of 255 (default: 25)', positiveNumber)
+    .option('--features <number>', 'channels inside the regulariser (default: 32)', positiveInteger)
+    .option('--macro-blocks <number>', 'U-Nets in a row (default: 3)', positiveInteger)
+    .option('--stages <number>', 'steps S of the unrolled scheme (default: 10)', positiveInteger)
+    .option('--nu <number>', 'of the activation log(1 + nu x²) / (2 nu) (default: 1; the paper: 9)', positiveNumber)
+    .addOption(
+      new Option('--scheme <name>', 'released: a data weight of its own; paper: one time for both (default: released)').choices([
+        'released',
+        'paper',
+      ]),
+    )
+    .action(async (options) => (await import('./commands/train-tdv.js')).trainTdv(options));
+
   const evaluate = group(program, 'eval', 'measure a network');
   command(
     evaluate,
@@ -68,7 +104,7 @@ export function createProgram(): Command {
   )
     .requiredOption('--data <folder>', 'folder of clean images')
     .option('--sigma <number>', 'standard deviation of the noise that is added, of 255', positiveNumber, 25)
-    .option('--model <file>', 'a network from "tautgrad train denoise"')
+    .option('--model <file>', 'a network from "tautgrad train", or published weights of total deep variation')
     .addOption(
       new Option('--lambda <number>', 'total variation with this strength, or auto, instead of a network')
         .argParser(lambdaOrAuto)
@@ -77,6 +113,8 @@ export function createProgram(): Command {
     .addOption(new Option('--isotropic', 'isotropic instead of anisotropic total variation').conflicts('model'))
     .option('--seed <number>', 'seed of the noise', seedNumber, 0)
     .action(async (options) => (await import('./commands/eval-denoise.js')).evalDenoise(options));
+
+  addReconstruct(program);
 
   command(
     program,
@@ -89,6 +127,28 @@ export function createProgram(): Command {
     .argument('[other]', 'folder of a second run')
     .option('--out <file>', 'page to write (default: report.html in the folder; of two runs: comparison.html)')
     .action(async (run: string, other: string | undefined, options) => (await import('./commands/report.js')).report(run, other, options));
+
+  const exploring = group(program, 'explore', 'what a network of total deep variation has learned, as a page');
+  for (const [name, description, more] of [
+    ['time', 'PSNR and the first-order condition over the stopping time', ''],
+    ['surface', 'the deep variation of a pixel over contrast and noise', ''],
+    ['eigen', 'a nonlinear eigenfunction of the regulariser', ''],
+    ['sensitivity', 'how far the trajectories of two networks part, and the bound on it', ' --other other.safetensors'],
+  ] as const) {
+    const exploration = command(
+      exploring,
+      name,
+      description,
+      `tautgrad explore ${name} --model tdv3-25-gray.safetensors --image photo.png${more}`,
+    )
+      .requiredOption('--model <file>', 'a network from "tautgrad train tdv", or published weights')
+      .requiredOption('--image <file>', 'picture to look at, without noise')
+      .option('--out <file>', 'page to write', `${name}.html`)
+      .option('--size <number>', 'side of the middle part that is looked at', positiveInteger, 128)
+      .option('--seed <number>', 'seed of the noise', seedNumber, 0);
+    if (name === 'sensitivity') exploration.requiredOption('--other <file>', 'the second network');
+    exploration.action(async (options) => (await import('./commands/explore.js')).explore(name, options));
+  }
 
   command(
     program,
@@ -106,6 +166,60 @@ export function createProgram(): Command {
     .action(async (options) => (await import('./commands/quickstart.js')).quickstart(options));
 
   return program;
+}
+
+/** `tautgrad reconstruct ct|mri|sr`: each simulates a scanner on a clean image, reconstructs, and writes a report. */
+function addReconstruct(program: Command): void {
+  const parent = group(program, 'reconstruct', 'simulate a scanner on a clean image, reconstruct, and write a report');
+  const problem = (name: string, description: string, methods: string[], noise: number, ...examples: string[]): Command =>
+    command(parent, name, description, ...examples)
+      .option('--image <file>', 'clean image, a picture or a .npy file (default: the Shepp-Logan phantom)')
+      .option('--size <number>', 'side of the phantom in pixels', positiveInteger, 256)
+      .addOption(new Option('--method <name>', 'how to reconstruct').choices(methods).default('tv'))
+      .addOption(
+        new Option('--lambda <number>', 'strength of total variation; auto: the one of highest PSNR')
+          .argParser(lambdaOrAuto)
+          .default('auto'),
+      )
+      .option('--noise <number>', 'standard deviation of the noise of the measurements', nonNegativeNumber, noise)
+      .option('--out <folder>', 'folder of the results', `runs/${name}`)
+      .option('--seed <number>', 'seed of the noise and of random masks', seedNumber, 0);
+
+  problem(
+    'ct',
+    'computed tomography with parallel beams',
+    ['fbp', 'tv'],
+    0.5,
+    'tautgrad reconstruct ct --angles 45',
+    'tautgrad reconstruct ct --image slice.png --method fbp --filter ram-lak',
+  )
+    .option('--angles <number>', 'views, equally spaced in half a turn', positiveInteger, 90)
+    .addOption(new Option('--filter <name>', 'filter of the back-projection').choices(['hann', 'ram-lak']).default('hann'))
+    .action(async (options) => (await import('./commands/reconstruct.js')).reconstructCt(options));
+
+  problem(
+    'mri',
+    'Cartesian magnetic resonance imaging with several coils',
+    ['zero-filling', 'tv'],
+    0.01,
+    'tautgrad reconstruct mri --acceleration 4 --coils 4',
+    'tautgrad reconstruct mri --image brain.npy --mask mask.npy',
+  )
+    .option('--coils <number>', 'simulated receiver coils', positiveInteger, 4)
+    .option('--acceleration <number>', 'how many times fewer samples than a full scan', positiveNumber, 4)
+    .addOption(new Option('--pattern <name>', 'of the sampling mask').choices(['lines', 'radial']).default('lines'))
+    .option('--mask <file>', 'sampling mask, a picture or a .npy file, white where k-space is sampled, its centre in the middle')
+    .action(async (options) => (await import('./commands/reconstruct.js')).reconstructMri(options));
+
+  problem(
+    'sr',
+    'super-resolution of a picture that is first made smaller',
+    ['bicubic', 'tv'],
+    0,
+    'tautgrad reconstruct sr --image photo.png --scale 3',
+  )
+    .option('--scale <number>', 'factor of both axes', positiveInteger, 3)
+    .action(async (options) => (await import('./commands/reconstruct.js')).reconstructSr(options));
 }
 
 /** A command with `--json` and examples in its help. */

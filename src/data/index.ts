@@ -26,6 +26,7 @@ export {
   writePicture,
 } from './image-io.js';
 export { addGaussianNoise } from './noise.js';
+export { type NpyArray, readNpy } from './npy.js';
 export { copyPatch, randomPatch } from './patches.js';
 export {
   type DeadLeavesPrefetchOptions,

@@ -51,3 +51,10 @@ export function gtsv(dl: Tensor, d: Tensor, du: Tensor, b: Tensor): Tensor {
   checkSystem({ b: [b, 0], dl: [dl, 1], d: [d, 0], du: [du, 1] }, b.shape);
   return bind1(gtsvPrimitive, [dl, d, du, b], null);
 }
+
+export {
+  type ConjugateGradientsOptions,
+  type ConjugateGradientsSolution,
+  conjugateGradients,
+  solveConjugateGradients,
+} from './conjugate-gradients.js';

@@ -1,2 +1,3 @@
 /** One namespace per system. */
+export * as tdv from './tdv/index.js';
 export * as tvlayers from './tvlayers/index.js';

@@ -1,11 +1,23 @@
 /**
- * Discrete Fourier transforms of any size. A line of up to 1024 samples is one product with the DFT matrix (for the sizes of images as
- * fast as a general FFT on these kernels, and differentiable as it stands); a longer one is split as n = a b (Cooley and Tukey 1965).
+ * Discrete Fourier transforms of any size. Lines whose length has no prime factor above 13 go through a fast transform; others of up to
+ * 1024 samples are one product with the DFT matrix, and longer ones are split as n = a b (Cooley and Tukey 1965).
  */
-import { device } from '../backend/index.js';
-import { checkAxes, type DType, formatShape, outsideScopes, type Shape, sameShape, Tensor, tensor, tidy } from '../tensor/index.js';
+import { bind, definePrimitive, type Primitive } from '../autodiff/index.js';
+import { device, kernels } from '../backend/index.js';
+import {
+  checkAxes,
+  type DType,
+  formatShape,
+  linesAlong,
+  outsideScopes,
+  type Shape,
+  sameShape,
+  Tensor,
+  tensor,
+  tidy,
+} from '../tensor/index.js';
 import { reshape } from './broadcast.js';
-import { checkFloat } from './common.js';
+import { checkFloat, code } from './common.js';
 import { add, mul, sub } from './elementwise.js';
 import { matmul } from './matmul.js';
 import { transpose } from './movement.js';
@@ -25,6 +37,46 @@ export interface FourierOptions {
 }
 
 const LONGEST_PRODUCT = 1024;
+/** The native kernel's largest radix. */
+const LARGEST_FACTOR = 13;
+
+export interface FftParams {
+  axis: number;
+  /** Sign of the exponent. */
+  direction: 1 | -1;
+  scale: number;
+}
+
+/**
+ * Inputs: re, and im unless it is zero. Outputs: re and im of scale F x. With F = C + i d S, the real map is [C, -d S; d S, C]: its
+ * transpose is that of the other direction.
+ */
+export const fftPrimitive: Primitive<FftParams> = definePrimitive<FftParams>({
+  name: 'fft',
+  shape: ([x]) => [
+    { dtype: x!.dtype, shape: x!.shape },
+    { dtype: x!.dtype, shape: x!.shape },
+  ],
+  kernel: ([re, im], { axis, direction, scale }) => {
+    const [a, b] = [Tensor.empty(re!.dtype, re!.shape), Tensor.empty(re!.dtype, re!.shape)];
+    if (a.size > 0)
+      kernels.fft(code(re!), linesAlong(re!.shape, axis), direction, scale, re!.address, im?.address ?? 0, a.address, b.address);
+    return [a, b];
+  },
+  linear: {
+    transpose: (cotangents, inputs, { axis, direction, scale }) => {
+      const back = bind(fftPrimitive, cotangents, { axis, direction: direction === 1 ? -1 : 1, scale });
+      return inputs.length > 1 ? back : [back[0] as Tensor];
+    },
+  },
+});
+
+/** Whether the fast transform takes lines of n samples. */
+function isSmooth(n: number): boolean {
+  let rest = n;
+  for (let factor = 2; factor <= LARGEST_FACTOR; factor++) while (rest % factor === 0) rest /= factor;
+  return rest === 1;
+}
 
 /** cos and sin of 2π j k / n for j < rows, k < columns; the product j k is reduced first, so that large ones stay exact. */
 function angles(rows: number, columns: number, n: number, dtype: DType): { cos: Tensor; sin: Tensor } {
@@ -125,6 +177,11 @@ function transform(z: Complex | Tensor, options: FourierOptions, sign: 1 | -1): 
       const n = shape[axis] as number;
       if (n === 0) throw new RangeError(`Expected at least one sample along axis ${axis} but received shape ${formatShape(shape)}`);
       count *= n;
+      if (isSmooth(n)) {
+        const [re, im] = bind(fftPrimitive, value.im === null ? [value.re] : [value.re, value.im], { axis, direction: sign, scale: 1 });
+        value = { re: re as Tensor, im: im as Tensor };
+        continue;
+      }
       const order = [...shape.keys()].filter((i) => i !== axis).concat(axis);
       const back = order.map((_, i) => order.indexOf(i));
       const moved: Shape = order.map((i) => shape[i] as number);

@@ -1,7 +1,7 @@
 /** Linear operations that move elements: transpose, flip, slice, pad, concat, cast. */
 import { bind1, definePrimitive, type Primitive } from '../autodiff/index.js';
 import { kernels } from '../backend/index.js';
-import { checkAxes, checkAxis, checkDType, type DType, formatShape, isFloat, type Shape, Tensor } from '../tensor/index.js';
+import { checkAxes, checkAxis, checkDType, type DType, formatShape, isFloat, type Shape, Tensor, tidy } from '../tensor/index.js';
 import { reshape } from './broadcast.js';
 import { checkTensor, code, copyStrided, stridesOf } from './common.js';
 
@@ -83,6 +83,15 @@ export const flipPrimitive: Primitive<{ axes: readonly number[] }> = definePrimi
 /** Reverses the order along the given axes (default: all). */
 export function flip(x: Tensor, axes?: number | readonly number[]): Tensor {
   return bind1(flipPrimitive, [checkTensor(x)], { axes: checkAxes(axes, x.rank) });
+}
+
+/** Moves the elements by `shift` places along an axis; those that leave at one end come in at the other. */
+export function roll(x: Tensor, shift: number, axis = -1): Tensor {
+  const at = checkAxis(axis, checkTensor(x).rank);
+  if (!Number.isInteger(shift)) throw new RangeError(`Expected an integer for shift but received ${String(shift)}`);
+  const n = x.shape[at] as number;
+  const places = n === 0 ? 0 : ((shift % n) + n) % n;
+  return places === 0 ? x.own() : tidy(() => concat([narrow(x, at, n - places), narrow(x, at, 0, n - places)], at));
 }
 
 interface SliceParams {

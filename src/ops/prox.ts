@@ -16,25 +16,32 @@ import { narrow } from './movement.js';
 
 export interface Prox1dParams {
   axis: number;
+  /** Solve by projected Newton on the dual instead of directly. The derivative reads the direct solution's segments in both cases. */
+  newton?: { tolerance: number; maxIterations: number };
 }
 
 /** Inputs: x; lambda in x's shape with extent 1 at `axis`; and optionally weights with one entry per edge. */
 export const prox1dPrimitive: Primitive<Prox1dParams> = definePrimitive<Prox1dParams>({
   name: 'prox1d',
   shape: ([x]) => [{ dtype: x!.dtype, shape: x!.shape }],
-  kernel: ([x, lambda, weights], { axis }) => {
+  kernel: ([x, lambda, weights], { axis, newton }) => {
     const y = Tensor.empty(x!.dtype, x!.shape);
-    if (y.size > 0) kernels.prox1d(code(x!), linesAlong(x!.shape, axis), x!.address, lambda!.address, weights?.address ?? 0, y.address);
+    if (y.size === 0) return [y];
+    const problem = [code(x!), linesAlong(x!.shape, axis), x!.address, lambda!.address, weights?.address ?? 0] as const;
+    if (newton) kernels.prox1dNewton(...problem, newton.tolerance, newton.maxIterations, y.address, 0);
+    else kernels.prox1d(...problem, y.address);
     return [y];
   },
-  jvp: ([x, lambda, weights], [dx, dLambda, dWeights], params) => {
-    const { axis } = params;
-    const y = bind1(prox1dPrimitive, weights ? [x!, lambda!, weights] : [x!, lambda!], params);
+  jvp: ([x, lambda, weights], [dx, dLambda, dWeights], { axis, newton }) => {
+    const inputs = weights ? [x!, lambda!, weights] : [x!, lambda!];
+    const params = { axis };
+    const y = bind1(prox1dPrimitive, inputs, params);
     const byLambda = dLambda == null ? null : bind1(jumpSpreadPrimitive, weights ? [y, dLambda, weights] : [y, dLambda], params);
     const byWeights = dWeights == null ? null : edgeShift(axis, () => sign(difference(y, axis)), lambda!, weights, null, dWeights);
     const shift = sumTangents(byLambda, byWeights);
     const direction = subtractTangents(dx ?? null, shift);
-    return { outputs: [y], tangents: [direction && bind1(prox1dAveragePrimitive, [y, direction], params)] };
+    const output = newton ? bind1(prox1dPrimitive, inputs, { axis, newton }) : y;
+    return { outputs: [output], tangents: [direction && bind1(prox1dAveragePrimitive, [y, direction], params)] };
   },
 });
 
@@ -257,38 +264,4 @@ export const componentAveragePrimitive: Primitive<null> = definePrimitive<null>(
     return [out];
   },
   linear: { inputs: [1], transpose: ([ct], [labels]) => [null, bind1(componentAveragePrimitive, [labels!, ct!], null)] },
-});
-
-export interface RofParams {
-  tolerance: number;
-  maxIterations: number;
-}
-
-/** Inputs: x [..., h, w]; lambda [..., 1, 1]. Outputs: y; report float64 [batch, 4]. */
-export const rofPrimitive: Primitive<RofParams> = definePrimitive<RofParams>({
-  name: 'rof',
-  shape: ([x]) => [
-    { dtype: x!.dtype, shape: x!.shape },
-    { dtype: 'float64', shape: [sizeOf(x!.shape.slice(0, -2)), kernels.TV_REPORT] },
-  ],
-  kernel: ([x, lambda], { tolerance, maxIterations }) => {
-    const y = Tensor.empty(x!.dtype, x!.shape);
-    const report = Tensor.empty('float64', [sizeOf(x!.shape.slice(0, -2)), kernels.TV_REPORT]);
-    if (x!.size > 0) {
-      kernels.rof2d(
-        code(x!),
-        tv2dParams(x!, kernels.Tv2dMethod.accelerated, maxIterations),
-        tolerance,
-        x!.address,
-        lambda!.address,
-        y.address,
-        report.address,
-        0,
-      );
-    }
-    return [y, report];
-  },
-  jvp: () => {
-    throw new Error('tv.rof has no derivative in this version: differentiate tv.prox2d (anisotropic) instead');
-  },
 });

@@ -1,6 +1,6 @@
 /** Checks and broadcasts what a TV user passes as lambda and weights. */
 import { underlying } from '../autodiff/index.js';
-import { broadcastTo, cast, checkTensor, type Operand, reshape } from '../ops/index.js';
+import { broadcastTo, cast, checkTensor, compare, type Operand, reshape } from '../ops/index.js';
 import { broadcastShapes, formatShape, full, type Shape, sameShape, type Tensor } from '../tensor/index.js';
 
 /** @throws RangeError when a known entry is negative or NaN */
@@ -14,7 +14,7 @@ function checkNonNegative(values: Tensor, name: string): void {
 
 /**
  * Lambda in x's shape with extent 1 along `axes`. A number serves all; a tensor of x's rank broadcasts as it is; one of lower rank
- * broadcasts against the leading axes: all but height and width, or all but the line's axis when x has rank 1 or 2.
+ * broadcasts against the leading axes: all but height and width (or all but `axes` when these are more), or all but the line's axis when x has rank 1 or 2.
  */
 export function spreadLambda(lambda: Operand, x: Tensor, axes: readonly number[], name = 'lambda'): Tensor {
   const shape = x.shape.map((n, i) => (axes.includes(i) ? 1 : n));
@@ -28,7 +28,7 @@ export function spreadLambda(lambda: Operand, x: Tensor, axes: readonly number[]
   if (value.rank < x.rank) {
     const lines = axes.length === 1 && x.rank <= 2;
     if (lines && axes[0] === 0) aligned = [1, ...value.shape];
-    else aligned = [...value.shape, ...new Array<number>(lines ? 1 : 2).fill(1)];
+    else aligned = [...value.shape, ...new Array<number>(lines ? 1 : Math.max(2, axes.length)).fill(1)];
   }
   if (aligned.length > x.rank || !broadcastsTo(aligned, shape)) {
     throw new RangeError(
@@ -59,4 +59,13 @@ function broadcastsTo(from: Shape, to: Shape): boolean {
   } catch {
     return false;
   }
+}
+
+/** A validity mask in x's shape, uint8: 1 where `mask` is not zero, 0 elsewhere. */
+export function spreadMask(mask: Tensor, x: Tensor, name = 'mask'): Tensor {
+  const value = checkTensor(mask, name);
+  if (value.rank > x.rank || !broadcastsTo(value.shape, x.shape)) {
+    throw new RangeError(`Expected ${name} to broadcast to ${formatShape(x.shape)} but received shape ${formatShape(value.shape)}`);
+  }
+  return broadcastTo(compare.ne(value, 0), x.shape);
 }

@@ -3,7 +3,18 @@ import { resolve } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { expectFailure, tautgrad } from '../support/command.js';
 
-const commands = [['info'], ['denoise'], ['train', 'denoise'], ['eval', 'denoise'], ['report'], ['quickstart']];
+const commands = [
+  ['info'],
+  ['denoise'],
+  ['train', 'denoise'],
+  ['eval', 'denoise'],
+  ['report'],
+  ['train', 'tdv'],
+  ['reconstruct', 'ct'],
+  ['reconstruct', 'mri'],
+  ['reconstruct', 'sr'],
+  ['quickstart'],
+];
 
 describe('help', () => {
   it('prints the version', async () => {

@@ -80,16 +80,20 @@ template <class T> Problem<T> random_problem(check::Random &random, int most) {
   for (int64_t r = 0; r < p.h; ++r)
     for (int64_t c = 0; c < p.w; ++c) {
       const double v = family == 0   ? random.normal()
-                       : family == 1 ? double(random.below(3))                                             // ties
-                       : family == 2 ? (r > p.h / 2) + (c > p.w / 3) + 0.2 * random.normal()               // edges
-                       : family == 3 ? double((r + c) % 2)                                                 // checkerboard
+                       : family == 1 ? double(random.below(3))                                               // ties
+                       : family == 2 ? (r > p.h / 2) + (c > p.w / 3) + 0.2 * random.normal()                 // edges
+                       : family == 3 ? double((r + c) % 2)                                                   // checkerboard
                        : family == 4 ? std::round(8 * std::sin(0.3 * double(r)) * std::cos(0.2 * double(c))) // smooth, in levels
                                      : double(r) / double(p.h) + 0.01 * random.normal();
       p.x[size_t(r * p.w + c)] = T(scale * (v + (family == 5 ? 100 : 0)));
     }
   const auto lambda = [&] {
     const int64_t kind = random.below(8);
-    return kind == 0 ? 0.0 : kind == 1 ? 1e20 * scale : kind == 2 ? INF : kind == 3 ? 0.5 * scale : 2 * scale * random.uniform() * random.uniform();
+    return kind == 0   ? 0.0
+           : kind == 1 ? 1e20 * scale
+           : kind == 2 ? INF
+           : kind == 3 ? 0.5 * scale
+                       : 2 * scale * random.uniform() * random.uniform();
   };
   p.rows = {T(lambda())};
   p.cols = {random.below(2) ? p.rows[0] : T(lambda())};

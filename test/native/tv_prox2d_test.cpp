@@ -1,4 +1,4 @@
-// prox2d, component_average and rof2d: certified vectors, independent slow solvers, certificates, degenerate images, isolation.
+// prox2d, component_average and rof: certified vectors, independent slow solvers, certificates, degenerate images, isolation.
 #include "native/backend.h"
 #include "tv_oracle.h"
 
@@ -26,6 +26,10 @@ Solution<T> solve(const tg_tv2d &p, double tolerance, const std::vector<T> &x, c
 
 tg_tv2d problem(int64_t batch, int64_t h, int64_t w, int64_t iterations = 100000, int64_t method = TG_TV2D_ACCELERATED) {
   return {batch, h, w, method, iterations};
+}
+
+tg_rof rof_problem(const tg_tv2d &p, int64_t method = TG_ROF_AUTO) {
+  return {p.batch, 1, 1, p.height, p.width, 2, method, p.max_iterations};
 }
 
 template <class A, class C> double distance(const A &a, const C &b) {
@@ -205,9 +209,11 @@ void cancellation() {
   const double lambda = 0.5;
   const int32_t stop = 1;
   const auto p = problem(1, 64, 64);
-  CHECK(B->prox2d(TG_F64, &p, 1e-9, x.data(), &lambda, &lambda, nullptr, nullptr, nullptr, y.data(), nullptr, nullptr, report.data(), &stop) == TG_FAILED);
+  CHECK(B->prox2d(TG_F64, &p, 1e-9, x.data(), &lambda, &lambda, nullptr, nullptr, nullptr, y.data(), nullptr, nullptr, report.data(),
+                  &stop) == TG_FAILED);
   CHECK(std::strstr(B->last_error(), "cancelled") != nullptr);
-  CHECK(B->rof2d(TG_F64, &p, 1e-9, x.data(), &lambda, y.data(), report.data(), &stop) == TG_FAILED);
+  const auto q = rof_problem(p);
+  CHECK(B->rof(TG_F64, &q, 1e-9, x.data(), &lambda, nullptr, y.data(), nullptr, report.data(), &stop) == TG_FAILED);
 }
 
 template <class T> void component_averages(uint64_t seed) {
@@ -262,14 +268,14 @@ void isotropic() {
     }
     primal();
     std::vector<double> got(n), report(TG_TV_REPORT);
-    const auto p = problem(1, h, w);
-    CHECK(B->rof2d(TG_F64, &p, 1e-10, x.data(), &lambda, got.data(), report.data(), nullptr) == TG_OK);
+    const auto q = rof_problem(problem(1, h, w), trial % 3);
+    CHECK(B->rof(TG_F64, &q, 1e-10, x.data(), &lambda, nullptr, got.data(), nullptr, report.data(), nullptr) == TG_OK);
     CHECK(report[1] <= 1e-10 && report[0] >= 0);
     CHECK_NEAR(distance(got, y), 0, 1e-4);
     const std::vector<float> x32(x.begin(), x.end());
     std::vector<float> got32(n);
     const float lambda32 = float(lambda);
-    CHECK(B->rof2d(TG_F32, &p, 1e-5, x32.data(), &lambda32, got32.data(), report.data(), nullptr) == TG_OK);
+    CHECK(B->rof(TG_F32, &q, 1e-5, x32.data(), &lambda32, nullptr, got32.data(), nullptr, report.data(), nullptr) == TG_OK);
     CHECK(report[1] <= 1e-5);
     CHECK_NEAR(distance(got32, y), 0, 2e-2);
   }
@@ -279,13 +285,14 @@ void isotropic() {
   const tg_lines g{1, 50, 1};
   CHECK(B->prox1d(TG_F64, &g, line.data(), &lambda, nullptr, y.data()) == TG_OK);
   for (const auto &p : {problem(1, 1, 50), problem(1, 50, 1)}) {
-    CHECK(B->rof2d(TG_F64, &p, 1e-13, line.data(), &lambda, got.data(), report.data(), nullptr) == TG_OK);
+    const auto q = rof_problem(p);
+    CHECK(B->rof(TG_F64, &q, 1e-13, line.data(), &lambda, nullptr, got.data(), nullptr, report.data(), nullptr) == TG_OK);
     CHECK_NEAR(distance(got, y), 0, 1e-5);
   }
   const std::vector<double> constant(50, 0.1);
-  const auto p = problem(1, 5, 10);
+  const auto q = rof_problem(problem(1, 5, 10));
   for (double l : {0.0, 1.0, 1e30, std::numeric_limits<double>::infinity()}) {
-    CHECK(B->rof2d(TG_F64, &p, 1e-9, constant.data(), &l, got.data(), report.data(), nullptr) == TG_OK);
+    CHECK(B->rof(TG_F64, &q, 1e-9, constant.data(), &l, nullptr, got.data(), nullptr, report.data(), nullptr) == TG_OK);
     CHECK(got == constant && report[1] == 0);
   }
 }

@@ -162,7 +162,6 @@ describe('bad input', () => {
     ['both stopping rules', () => tv.prox2d(x, 1, { tolerance: 1e-3, iterations: 3 })],
     ['iterations of 0', () => tv.prox2d(x, 1, { iterations: 0 })],
     ['unrolled without iterations', () => tv.prox2d(x, 1, { gradient: 'unrolled' })],
-    ['isotropic gradient', () => grad((v: Tensor) => sum(tv.rof(v, 1)))(x)],
   ])('%s gets one clear sentence', (_label, call) => {
     let message = '';
     try {
@@ -170,7 +169,7 @@ describe('bad input', () => {
     } catch (error) {
       message = (error as Error).message;
     }
-    expect(message).toMatch(/^(Expected .+ but received .+|tv\.rof has no derivative)/);
+    expect(message).toMatch(/^Expected .+ but received .+/);
     expect(message).not.toContain('\n');
   });
 });

@@ -27,6 +27,42 @@ function padRows(): Row[] {
   );
   return [
     ...rows,
+    ...Object.entries(extended).map(
+      ([mode, line]): Row => ({
+        covers: [],
+        label: `foldMode ${mode}`,
+        f: (y) => ops.foldMode(y as Tensor, [[2, 2]], mode as ops.PaddingMode),
+        inputs: () => [normal([3, 8], 1)],
+        expected: (y) =>
+          reference([3, 4], ([i, j]) =>
+            [...line].reduce((sum, letter, k) => sum + (letter.charCodeAt(0) - 97 === j ? at2(y, i as number, k) : 0), 0),
+          ),
+      }),
+    ),
+    {
+      covers: [],
+      label: 'foldMode zero',
+      f: (y) =>
+        ops.foldMode(
+          y as Tensor,
+          [
+            [1, 2],
+            [0, 1],
+          ],
+          'zero',
+        ),
+      inputs: () => [normal([5, 4], 1)],
+      expected: (y) => reference([2, 3], ([i, j]) => at2(y, (i as number) + 1, j as number)),
+    },
+    ...([2, -1, 7] as const).map(
+      (shift): Row => ({
+        covers: [],
+        label: `roll by ${shift}`,
+        f: (x) => ops.roll(x as Tensor, shift, 0),
+        inputs: () => [normal([5, 2], 1)],
+        expected: (x) => reference([5, 2], ([i, j]) => at2(x, ((((i as number) - shift) % 5) + 5) % 5, j as number)),
+      }),
+    ),
     {
       covers: [],
       label: 'padMode symmetric beyond the extent, two axes',

@@ -9,7 +9,11 @@ import { type Fn, normal, positive } from '../support/numeric.js';
 import { map1, map2, type Reference, reference } from '../support/reference.js';
 import { type Row, testRow } from '../support/rows.js';
 import { convLayerRows, convRows } from './conv-rows.js';
+import { fftRows } from './fft-rows.js';
+import { radonRows } from './radon-rows.js';
 import { proxRows, tridiagonalRows } from './solver-rows.js';
+import { tdvRows } from './tdv-rows.js';
+import { volumeRows } from './volume-rows.js';
 
 const away = (shape: readonly number[], seed: number): Tensor => {
   // Away from 0, where |x| and relu have kinks.
@@ -284,6 +288,10 @@ const rows: Row[] = [
   ...tridiagonalRows(),
   ...convLayerRows(),
   ...proxRows(),
+  ...tdvRows(),
+  ...radonRows(),
+  ...fftRows(),
+  ...volumeRows(),
 ];
 
 function sumOver(x: Reference, keep: (at: number[]) => boolean): number {

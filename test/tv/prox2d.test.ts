@@ -25,7 +25,9 @@ describe('exact', () => {
         for (const gap of relativeGap) expect(gap).toBeLessThanOrEqual(1e-13);
         const bound = (axis: 'weightsX' | 'weightsY', shape: number[]): number[] => {
           const given = weights[axis];
-          return values(ops.mul(ops.broadcastTo(given ?? ops.add(ops.sub(uniform(shape), uniform(shape)), 1), shape), ops.reshape(lambda, [2, 1, 1])));
+          return values(
+            ops.mul(ops.broadcastTo(given ?? ops.add(ops.sub(uniform(shape), uniform(shape)), 1), shape), ops.reshape(lambda, [2, 1, 1])),
+          );
         };
         const right = ops.reshape(ops.slice(dual, [0, 0, 0, 0], [2, 1, h, w - 1]), [2, h, w - 1]);
         const below = ops.reshape(ops.slice(dual, [0, 1, 0, 0], [2, 1, h - 1, w]), [2, h - 1, w]);
@@ -163,7 +165,13 @@ describe('implicit derivatives', () => {
       ...(weighted && { weightsX: v.wx, weightsY: v.wy }),
     });
   const pattern = (y: Tensor): string =>
-    [-1, -2].map((axis) => values(ops.difference(y, axis)).map((d) => (d === 0 ? '0' : d > 0 ? '+' : '-')).join('')).join(' ');
+    [-1, -2]
+      .map((axis) =>
+        values(ops.difference(y, axis))
+          .map((d) => (d === 0 ? '0' : d > 0 ? '+' : '-'))
+          .join(''),
+      )
+      .join(' ');
 
   it('agree with central differences in x, the lambdas and the weights to 1e-6, at most 5 % of the draws excluded', () => {
     seed(6);
@@ -216,7 +224,8 @@ describe('implicit derivatives', () => {
       const x = f64([20, 20]);
       const c = f64([20, 20]);
       const of = (dtype: 'float32' | 'float64', options: tv.Prox2dOptions): number[] => {
-        const loss = (v: { x: Tensor; l: Tensor }): Tensor => ops.sum(ops.mul(ops.cast(c, dtype), ops.square(tv.prox2d(v.x, v.l, options))));
+        const loss = (v: { x: Tensor; l: Tensor }): Tensor =>
+          ops.sum(ops.mul(ops.cast(c, dtype), ops.square(tv.prox2d(v.x, v.l, options))));
         const g = grad(loss)({ x: ops.cast(x, dtype), l: tensor(0.3, { dtype }) }) as { x: Tensor; l: Tensor };
         return [...values(g.x), ...values(g.l)];
       };

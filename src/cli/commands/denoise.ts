@@ -9,25 +9,31 @@ import {
   toChannels,
   writePicture,
 } from '../../data/index.js';
-import { applyDenoiser, applyInTiles, type Denoiser, denoiseWithTV, loadDenoiser } from '../../models/tvlayers/index.js';
+import { applyDenoiser, applyInTiles, type Denoiser, denoiseWithTV } from '../../models/tvlayers/index.js';
+import { loadAnyDenoiser } from '../denoiser.js';
+import { UsageError } from '../failure.js';
 import { formatNumber, Output } from '../output.js';
 
 export interface DenoiseOptions {
   lambda: number | 'auto';
   isotropic?: boolean;
   model?: string;
+  /** Of 255. */
+  sigma?: number | 'auto';
   json?: boolean;
 }
 
 /** `tautgrad denoise IN OUT` */
 export async function denoise(input: string, output: string, options: DenoiseOptions): Promise<void> {
   // What can fail at the end is checked before the work.
+  if (options.sigma !== undefined && options.model === undefined) throw new UsageError('Expected --model with --sigma but received none');
   checkOutputFormat(output);
   await checkWritable(output);
   const picture = await readPicture(input);
   checkOutputFormat(output, picture);
   const started = performance.now();
-  const { image, ...how } = options.model === undefined ? withTV(picture, options) : await withNetwork(picture.image, options.model);
+  const { image, ...how } =
+    options.model === undefined ? withTV(picture, options) : await withNetwork(picture.image, options.model, options.sigma ?? 'auto');
   const seconds = (performance.now() - started) / 1000;
   await writePicture(output, { ...picture, image });
   const { width, height, channels } = image;
@@ -37,7 +43,9 @@ export async function denoise(input: string, output: string, options: DenoiseOpt
   );
 }
 
-type How = { method: 'total variation'; isotropic: boolean; lambda: number; sigma: number | null } | { method: 'network'; model: string };
+type How =
+  | { method: 'total variation'; isotropic: boolean; lambda: number; sigma: number | null }
+  | { method: 'network'; model: string; sigma: number | null };
 
 function withTV({ image, bitDepth }: Picture, { lambda, isotropic = false }: DenoiseOptions): How & { image: Image } {
   // A gap of g per pixel bounds the root mean square error by sqrt(2 g): finer levels need a smaller gap.
@@ -45,12 +53,12 @@ function withTV({ image, bitDepth }: Picture, { lambda, isotropic = false }: Den
   return { method: 'total variation', isotropic, ...denoiseWithTV(image, { lambda, isotropic, tolerance }) };
 }
 
-async function withNetwork(image: Image, path: string): Promise<How & { image: Image }> {
-  const denoiser = await loadDenoiser(path);
+async function withNetwork(image: Image, path: string, sigma: number | 'auto'): Promise<How & { image: Image }> {
+  const denoiser = await loadAnyDenoiser(path, applyToImage);
   try {
-    return { method: 'network', model: path, image: applyToImage(denoiser, image) };
+    return { method: 'network', model: path, ...denoiser.applyToPicture(image, sigma === 'auto' ? sigma : sigma / 255) };
   } finally {
-    denoiser.model.dispose();
+    denoiser.dispose();
   }
 }
 
@@ -68,7 +76,7 @@ export function applyToImage({ model, channels }: Denoiser, image: Image): Image
 }
 
 function sentence(how: How): string {
-  if (how.method === 'network') return `denoised by ${how.model}`;
   const noise = how.sigma === null ? '' : ` for noise of ${formatNumber(how.sigma * 255, 3)} of 255`;
+  if (how.method === 'network') return `denoised by ${how.model}${noise}`;
   return `${how.isotropic ? 'isotropic' : 'anisotropic'} total variation with lambda ${formatNumber(how.lambda, 3)}${noise}`;
 }

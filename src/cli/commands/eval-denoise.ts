@@ -1,9 +1,11 @@
 import { basename } from 'node:path';
 import { type Image, listImages, readImage, toChannels } from '../../data/index.js';
-import { applyDenoiser, denoiseWithTV, loadDenoiser, type Score, scoreDenoiser } from '../../models/tvlayers/index.js';
+import { denoiseWithTV, type Score, scoreDenoiser } from '../../models/tvlayers/index.js';
+import { loadAnyDenoiser } from '../denoiser.js';
 import { UsageError } from '../failure.js';
 import { formatTable, Output } from '../output.js';
 import { meanScore } from '../training/denoising.js';
+import { applyToImage } from './denoise.js';
 
 export interface EvalDenoiseOptions {
   data: string;
@@ -22,9 +24,9 @@ export async function evalDenoise(options: EvalDenoiseOptions): Promise<void> {
     throw new UsageError('Expected --model FILE or --lambda X for eval denoise but received neither');
   }
   const paths = await listImages(data);
-  const denoiser = options.model === undefined ? null : await loadDenoiser(options.model);
+  const denoiser = options.model === undefined ? null : await loadAnyDenoiser(options.model, applyToImage);
   const denoise = (noisy: Image): Image =>
-    denoiser === null ? denoiseWithTV(noisy, { lambda: options.lambda!, isotropic }).image : applyDenoiser(denoiser.model, noisy);
+    denoiser === null ? denoiseWithTV(noisy, { lambda: options.lambda!, isotropic }).image : denoiser.apply(noisy, sigma / 255);
   const output = new Output(options);
   const images: { name: string; image: Image }[] = [];
   for (const path of paths) {
@@ -36,7 +38,7 @@ export async function evalDenoise(options: EvalDenoiseOptions): Promise<void> {
     rows.push(score);
     output.note(`${rows.length}/${images.length} ${score.name}: ${score.psnr.toFixed(2)} dB`);
   }
-  denoiser?.model.dispose();
+  denoiser?.dispose();
   const mean = meanScore(rows);
   const cells = (s: Score) => [s.name, s.noisyPsnr.toFixed(2), s.psnr.toFixed(2), s.noisySsim.toFixed(4), s.ssim.toFixed(4)];
   output.result(

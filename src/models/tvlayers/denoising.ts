@@ -3,7 +3,7 @@ import { addGaussianNoise, type BatchSource, deriveSeed, type Image, makeImage, 
 import { psnr, ssim } from '../../metrics/index.js';
 import { type Module, TVLayer1d, TVLayer2d } from '../../nn/index.js';
 import { add, clamp, mean, square, sub } from '../../ops/index.js';
-import { Adam, schedules } from '../../optim/index.js';
+import { Adam, type ParameterGroup, schedules } from '../../optim/index.js';
 import { Generator, Tensor, tidy } from '../../tensor/index.js';
 import { type JsonObject, Trainer, type TrainerOptions } from '../../train/index.js';
 
@@ -29,6 +29,10 @@ export interface DenoisingOptions {
   schedule?: schedules.Schedule;
   /** Names the schedule among the settings that a resumed run must share. Default `cosine`. */
   scheduleName?: string;
+  /** Learning rates and projections of some parameters. */
+  groups?: readonly ParameterGroup[];
+  /** Numbers for the log beside the PSNR. Default: the lambdas of the TV layers. */
+  metrics?: () => Record<string, number>;
   /** Accumulation, clipping, averaging, plateau and evaluation (see TrainerOptions). */
   training?: Pick<TrainerOptions<PatchBatch>, 'accumulate' | 'clipNorm' | 'average' | 'plateau' | 'evaluation'>;
 }
@@ -47,7 +51,7 @@ export function denoisingTrainer(options: DenoisingOptions): Trainer<PatchBatch>
     ...options.training,
     model,
     description: options.description,
-    optimizer: new Adam(model.namedParameters(), { learningRate }),
+    optimizer: new Adam(model.namedParameters(), { learningRate, ...(options.groups && { groups: options.groups }) }),
     steps,
     ...(budgetSeconds !== undefined && { budgetSeconds }),
     ...(options.folder !== undefined && { folder: options.folder }),
@@ -80,7 +84,7 @@ export function denoisingTrainer(options: DenoisingOptions): Trainer<PatchBatch>
       // Noise, too, depends on the batch's number alone.
       const noisy = add(target, new Generator(deriveSeed(seed, 2, numbers.get(batch) ?? 0)).normal(shape, { std: sigma }));
       const loss = mean(square(sub(network.forward(noisy), target)));
-      return { loss, metrics: (mse) => ({ psnr: -10 * Math.log10(mse), ...lambdas(network) }) };
+      return { loss, metrics: (mse) => ({ psnr: -10 * Math.log10(mse), ...(options.metrics?.() ?? lambdas(network)) }) };
     },
   });
 }
