@@ -48,4 +48,7 @@ set(TG_CUDA_SOURCES
   native/cuda/prox1d.cu
   native/cuda/jumps.cu
   native/cuda/prox2d.cu
-  native/cuda/rof.cu)
+  native/cuda/rof.cu
+  native/cuda/log_student.cu
+  native/cuda/scale_blur.cu
+  native/cuda/conv_frame.cu)

@@ -1,7 +1,7 @@
 /* The kernel table: one versioned C struct that every backend fills (DESIGN §2).
  *
  * All tensors are dense and row-major; a kernel that takes strides says so. Kernels trust their arguments:
- * validation lives in TypeScript. Every kernel returns TG_OK or TG_FAILED; after TG_FAILED, last_error() holds
+ * validation lives in TypeScript. Every kernel returns one of the codes below; after TG_FAILED, last_error() holds
  * the sentence for the calling thread. Data (NaN, Inf, denormals) never makes a kernel fail or read out of bounds.
  *
  * Calling convention of the addon: each argument travels as a double (pointers and sizes are exact below 2^53),
@@ -20,7 +20,8 @@ extern "C" {
 #define TG_BACKEND_VERSION 2
 #define TG_MAX_RANK 8
 
-enum { TG_OK = 0, TG_FAILED = 1 };
+/* TG_UNSUPPORTED: this backend has no kernel for these arguments, and nothing was written: the caller computes on the CPU. */
+enum { TG_OK = 0, TG_FAILED = 1, TG_UNSUPPORTED = 2 };
 
 typedef enum tg_dtype { TG_F32 = 0, TG_F64 = 1, TG_I32 = 2, TG_U8 = 3 } tg_dtype;
 

@@ -132,13 +132,14 @@ function treeFolder(sanitize = '') {
 }
 
 /**
- * libtautgrad_cuda.so, built in a tree of its own (build-cuda/) and copied beside the addon, where the addon looks for it.
- * @param {{ architectures?: string, report?: boolean }} options as CMAKE_CUDA_ARCHITECTURES; report: registers and spills of every kernel
+ * libtautgrad_cuda.so, built in a tree of its own.
+ * @param {{ architectures?: string, report?: boolean, folder?: string }} options architectures as CMAKE_CUDA_ARCHITECTURES (default: all
+ *   that are supported); report: print registers and spills of every kernel
  * @returns {string} the library's path
  */
-function buildCuda({ architectures = '', report = false } = {}) {
+function buildCuda({ architectures = '', report = false, folder: name = 'build-cuda' } = {}) {
   requireTools(['g++', 'make', 'cmake', 'nvcc']);
-  const folder = path.join(root, 'build-cuda');
+  const folder = path.join(root, name);
   const options = {
     TG_CUDA: 'ON',
     TG_TESTS: 'OFF',
@@ -146,15 +147,11 @@ function buildCuda({ architectures = '', report = false } = {}) {
     ...(architectures ? { TG_CUDA_ARCHITECTURES: architectures } : {}),
     ...(process.env.CI ? { TG_WERROR: 'ON' } : {}),
   };
-  const built = path.join(folder, 'libtautgrad_cuda.so');
   locked(folder, () => {
     if (!configured(folder, options)) configure(folder, options, false);
     run('cmake', ['--build', folder, '--target', 'tautgrad_cuda', '--parallel', String(os.availableParallelism())]);
   });
-  const beside = path.join(treeFolder(), 'Release', path.basename(built));
-  fs.mkdirSync(path.dirname(beside), { recursive: true });
-  fs.copyFileSync(built, beside);
-  return beside;
+  return path.join(folder, 'libtautgrad_cuda.so');
 }
 
 /**

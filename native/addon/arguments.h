@@ -108,7 +108,7 @@ Call invoke(int (*tg_backend::*entry)(Parameters...), const tg_backend *const (&
   const auto kernel = backend->*entry;
   if (!kernel) return {Outcome::no_kernel, device};
   const int status = std::apply([&](const auto &...a) { return kernel(a.get()...); }, arguments);
-  return {status == TG_OK ? Outcome::done : Outcome::failed, device};
+  return {status == TG_OK ? Outcome::done : status == TG_UNSUPPORTED ? Outcome::no_kernel : Outcome::failed, device};
 }
 
 } // namespace tautgrad::addon

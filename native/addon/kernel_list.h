@@ -13,8 +13,9 @@ struct Kernel {
 
 #define TG_KERNEL(entry)                                                                                                                   \
   Kernel {                                                                                                                                 \
-    #entry, [](const tg_backend *b) { return b->entry != nullptr; },                                                                      \
-        [](const tg_backend *const (&backends)[DEVICES], const double *block) { return invoke(&tg_backend::entry, backends, block); }      \
+#entry, [](const tg_backend *b) { return b->entry != nullptr; }, [](const tg_backend *const(&backends)[DEVICES],                       \
+                                                                        const double *                                                     \
+                                                                            block) { return invoke(&tg_backend::entry, backends, block); } \
   }
 
 static const Kernel KERNELS[] = {

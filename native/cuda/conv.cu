@@ -89,9 +89,7 @@ template <class T> struct DataWeights {
   Geometry g;
   const T *w;
   static constexpr bool k_first = true;
-  __device__ T value(int64_t z, int64_t c, int64_t k) const {
-    return w[((z * g.co + k / g.taps) * g.ci + c) * g.taps + k % g.taps];
-  }
+  __device__ T value(int64_t z, int64_t c, int64_t k) const { return w[((z * g.co + k / g.taps) * g.ci + c) * g.taps + k % g.taps]; }
 };
 template <class T> struct DataWindows {
   Geometry g;
@@ -129,9 +127,7 @@ template <class T> struct WeightsGradient {
   Geometry g;
   const T *dy;
   static constexpr bool k_first = true;
-  __device__ T value(int64_t z, int64_t o, int64_t k) const {
-    return dy[(k / g.out * g.p.c_out + z * g.co + o) * g.out + k % g.out];
-  }
+  __device__ T value(int64_t z, int64_t o, int64_t k) const { return dy[(k / g.out * g.p.c_out + z * g.co + o) * g.out + k % g.out]; }
 };
 template <class T> struct WeightsWindows {
   Geometry g;
@@ -193,7 +189,8 @@ template <class T, class Finish> __global__ void direct_data_kernel(Geometry g, 
   const tg_conv &p = g.p;
   const int64_t pixels = p.h * p.w, total = p.n * p.c_in * pixels;
   for (int64_t at = global_thread(); at < total; at += all_threads()) {
-    const int64_t pixel = at % pixels, c = at / pixels % p.c_in, n = at / (pixels * p.c_in), u = pixel / p.w, v = pixel % p.w, group = c / g.ci;
+    const int64_t pixel = at % pixels, c = at / pixels % p.c_in, n = at / (pixels * p.c_in), u = pixel / p.w, v = pixel % p.w,
+                  group = c / g.ci;
     T sum = 0;
     for (int64_t o = group * g.co; o < (group + 1) * g.co; ++o)
       for (int64_t a = 0; a < p.kh; ++a)
@@ -275,8 +272,7 @@ template <class T> int weights(const char *name, const tg_conv &p, const T *x, c
   const Geometry g(p);
   const int64_t count = p.c_out * g.ci * g.taps, terms = p.n * g.out;
   if (count == 0) return TG_OK;
-  if (g.co < FEW && g.ci < FEW)
-    return run_kernel(name, direct_weights_kernel<T>, one_block_each(count), THREADS, 0, g, x, dy, dw);
+  if (g.co < FEW && g.ci < FEW) return run_kernel(name, direct_weights_kernel<T>, one_block_each(count), THREADS, 0, g, x, dy, dw);
   // Few tiles of results and a long sum: cut the sum, so that the device has blocks to run. The cut depends on the shape alone.
   const int64_t tiles = p.groups * ceil_div(g.co, GEMM_TILE) * ceil_div(g.ci * g.taps, GEMM_TILE);
   int64_t parts = ceil_div(512, tiles), most = ceil_div(terms, 256);

@@ -84,7 +84,8 @@ template <int N> __device__ void sum_shares(const double *shares, int64_t tiles,
 }
 
 // y = x - D^T v over the tile and one pixel beyond it to the right and below. duals: [2, h, w] of one image.
-template <class T> __device__ void primal_tile(const TvImages<T> &p, const T *x, const T *u, const T *before, T beta, int64_t r0, int64_t c0, T *y) {
+template <class T>
+__device__ void primal_tile(const TvImages<T> &p, const T *x, const T *u, const T *before, T beta, int64_t r0, int64_t c0, T *y) {
   const int64_t n = p.pixels();
   const auto v = [&](int64_t i) { return u[i] + beta * (u[i] - before[i]); };
   for (int e = threadIdx.y * TILE_W + threadIdx.x; e < HALO_W * HALO_H; e += TILE_W * TILE_H) {
@@ -253,7 +254,8 @@ template <class T, bool Isotropic> __global__ void start_duals_kernel(TvImages<T
       const T length = T(sqrt(double(a) * double(a) + double(d) * double(d)));
       if (length > bound) a *= bound / length, d *= bound / length;
     } else {
-      const T wide = c + 1 < p.w ? T(row_bound(p, states[b], b, r, c)) : T(0), tall = r + 1 < p.h ? T(col_bound(p, states[b], b, r, c)) : T(0);
+      const T wide = c + 1 < p.w ? T(row_bound(p, states[b], b, r, c)) : T(0),
+              tall = r + 1 < p.h ? T(col_bound(p, states[b], b, r, c)) : T(0);
       a = a > wide ? wide : a < -wide ? -wide : a;
       d = d > tall ? tall : d < -tall ? -tall : d;
     }
@@ -290,7 +292,8 @@ public:
     const int32_t all = static_cast<int32_t>(p_.batch);
     if (upload(pending, &all, sizeof all) != TG_OK) return TG_FAILED;
     if (run_kernel(name, start_kernel<T>, images, block, 0, p_, states_) != TG_OK) return TG_FAILED;
-    if (run_kernel(name, start_duals_kernel<T, Isotropic>, blocks_for(p_.batch * p_.pixels()), THREADS, 0, p_, states_, init, u_[0]) != TG_OK)
+    if (run_kernel(name, start_duals_kernel<T, Isotropic>, blocks_for(p_.batch * p_.pixels()), THREADS, 0, p_, states_, init, u_[0]) !=
+        TG_OK)
       return TG_FAILED;
     if (copy(u_[1], u_[0], dual_bytes_) != TG_OK) return TG_FAILED; // no momentum yet
     for (int64_t k = 0;;) {
@@ -303,7 +306,8 @@ public:
       int64_t steps = 16 + k / 8;
       steps = steps < max_iterations - k ? steps : max_iterations - k;
       for (int64_t s = 0; s < steps; ++s) {
-        if (run_kernel(name, fista_step_kernel<T, Isotropic>, grid, block, 0, p_, states_, u_[0], u_[1], u_[2], shares) != TG_OK) return TG_FAILED;
+        if (run_kernel(name, fista_step_kernel<T, Isotropic>, grid, block, 0, p_, states_, u_[0], u_[1], u_[2], shares) != TG_OK)
+          return TG_FAILED;
         T *oldest = u_[1];
         u_[1] = u_[0];
         u_[0] = u_[2];
@@ -329,8 +333,16 @@ private:
 template <class T>
 TvImages<T> tv_images(const tg_tv2d &p, const void *x, const void *lambda_rows, const void *lambda_cols, const void *wx, const void *wy) {
   const int64_t tiles_w = ceil_div(p.width, TILE_W), tiles = tiles_w * ceil_div(p.height, TILE_H);
-  return {p.batch, p.height, p.width, static_cast<const T *>(x), static_cast<const T *>(lambda_rows), static_cast<const T *>(lambda_cols),
-          static_cast<const T *>(wx), static_cast<const T *>(wy), tiles_w, tiles};
+  return {p.batch,
+          p.height,
+          p.width,
+          static_cast<const T *>(x),
+          static_cast<const T *>(lambda_rows),
+          static_cast<const T *>(lambda_cols),
+          static_cast<const T *>(wx),
+          static_cast<const T *>(wy),
+          tiles_w,
+          tiles};
 }
 
 } // namespace

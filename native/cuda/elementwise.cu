@@ -41,40 +41,64 @@ template <class T, class F> int map(const char *name, int64_t n, const T *x, T *
 
 template <int64_t Op, class T> struct Unary {
   __device__ T operator()(T v) const {
-    if constexpr (Op == TG_NEG) return static_cast<T>(-v);
-    else if constexpr (Op == TG_SQUARE) return static_cast<T>(v * v);
-    else if constexpr (Op == TG_RELU) return v < T(0) ? T(0) : v; // relu(NaN) = NaN
-    else if constexpr (Op == TG_SIGN) return sign_of_value(v);
-    else if constexpr (Op == TG_IS_NAN) return v != v ? T(1) : T(0);
+    if constexpr (Op == TG_NEG)
+      return static_cast<T>(-v);
+    else if constexpr (Op == TG_SQUARE)
+      return static_cast<T>(v * v);
+    else if constexpr (Op == TG_RELU)
+      return v < T(0) ? T(0) : v; // relu(NaN) = NaN
+    else if constexpr (Op == TG_SIGN)
+      return sign_of_value(v);
+    else if constexpr (Op == TG_IS_NAN)
+      return v != v ? T(1) : T(0);
     else if constexpr (Op == TG_ABS) {
-      if constexpr (is_real_type<T>::value) return static_cast<T>(fabs(v));
-      else return static_cast<T>(v < T(0) ? 0u - static_cast<unsigned>(v) : static_cast<unsigned>(v));
-    } else if constexpr (!is_real_type<T>::value) return v; // floor and round of integers; nothing else arrives here
-    else if constexpr (Op == TG_EXP) return exp_of(v);
-    else if constexpr (Op == TG_LOG) return log_of(v);
-    else if constexpr (Op == TG_LOG1P) return log1p_of(v);
-    else if constexpr (Op == TG_EXPM1) return expm1_of(v);
-    else if constexpr (Op == TG_SQRT) return sqrt_of(v);
-    else if constexpr (Op == TG_RSQRT) return T(1) / sqrt_of(v);
-    else if constexpr (Op == TG_RECIPROCAL) return T(1) / v;
-    else if constexpr (Op == TG_TANH) return tanh_of(v);
-    else if constexpr (Op == TG_SIGMOID) return sigmoid_of(v);
-    else if constexpr (Op == TG_SOFTPLUS) return softplus_of(v);
-    else if constexpr (Op == TG_SIN) return sin_of(v);
-    else if constexpr (Op == TG_COS) return cos_of(v);
-    else if constexpr (Op == TG_FLOOR) return floor_of(v);
-    else return round_of(v);
+      if constexpr (is_real_type<T>::value)
+        return static_cast<T>(fabs(v));
+      else
+        return static_cast<T>(v < T(0) ? 0u - static_cast<unsigned>(v) : static_cast<unsigned>(v));
+    } else if constexpr (!is_real_type<T>::value)
+      return v; // floor and round of integers; nothing else arrives here
+    else if constexpr (Op == TG_EXP)
+      return exp_of(v);
+    else if constexpr (Op == TG_LOG)
+      return log_of(v);
+    else if constexpr (Op == TG_LOG1P)
+      return log1p_of(v);
+    else if constexpr (Op == TG_EXPM1)
+      return expm1_of(v);
+    else if constexpr (Op == TG_SQRT)
+      return sqrt_of(v);
+    else if constexpr (Op == TG_RSQRT)
+      return T(1) / sqrt_of(v);
+    else if constexpr (Op == TG_RECIPROCAL)
+      return T(1) / v;
+    else if constexpr (Op == TG_TANH)
+      return tanh_of(v);
+    else if constexpr (Op == TG_SIGMOID)
+      return sigmoid_of(v);
+    else if constexpr (Op == TG_SOFTPLUS)
+      return softplus_of(v);
+    else if constexpr (Op == TG_SIN)
+      return sin_of(v);
+    else if constexpr (Op == TG_COS)
+      return cos_of(v);
+    else if constexpr (Op == TG_FLOOR)
+      return floor_of(v);
+    else
+      return round_of(v);
   }
 };
 
-template <int64_t Op> constexpr bool needs_real =
-    !(Op == TG_NEG || Op == TG_SQUARE || Op == TG_RELU || Op == TG_ABS || Op == TG_SIGN || Op == TG_IS_NAN || Op == TG_FLOOR || Op == TG_ROUND);
+template <int64_t Op>
+constexpr bool needs_real = !(Op == TG_NEG || Op == TG_SQUARE || Op == TG_RELU || Op == TG_ABS || Op == TG_SIGN || Op == TG_IS_NAN ||
+                              Op == TG_FLOOR || Op == TG_ROUND);
 
 template <int64_t Op> int unary_op(int64_t dtype, int64_t n, const void *x, void *y) {
   return with_dtype(dtype, "unary", [&](auto tag) {
     using T = typename decltype(tag)::type;
     if constexpr (needs_real<Op> && !is_real_type<T>::value)
-      return fail("unary: operation %d needs float32 or float64 but received element type %d", static_cast<int>(Op), static_cast<int>(dtype));
+      return fail("unary: operation %d needs float32 or float64 but received element type %d", static_cast<int>(Op),
+                  static_cast<int>(dtype));
     else
       return map("unary", n, static_cast<const T *>(x), static_cast<T *>(y), Unary<Op, T>{});
   });
@@ -115,31 +139,44 @@ int unary(int64_t op, int64_t dtype, int64_t n, const void *x, void *y) {
 template <int64_t Op, class T> struct Binary {
   using Result = T;
   __device__ T operator()(T a, T b) const {
-    if constexpr (Op == TG_ADD) return static_cast<T>(a + b);
-    else if constexpr (Op == TG_SUB) return static_cast<T>(a - b);
-    else if constexpr (Op == TG_MUL) return static_cast<T>(a * b);
-    else if constexpr (Op == TG_DIV) return divide_values(a, b);
-    else if constexpr (Op == TG_POW) return power_of(a, b);
-    else if constexpr (Op == TG_MIN) return min_or_nan(a, b);
-    else if constexpr (Op == TG_MAX) return max_or_nan(a, b);
-    else return a > T(0) ? b : T(0);
+    if constexpr (Op == TG_ADD)
+      return static_cast<T>(a + b);
+    else if constexpr (Op == TG_SUB)
+      return static_cast<T>(a - b);
+    else if constexpr (Op == TG_MUL)
+      return static_cast<T>(a * b);
+    else if constexpr (Op == TG_DIV)
+      return divide_values(a, b);
+    else if constexpr (Op == TG_POW)
+      return power_of(a, b);
+    else if constexpr (Op == TG_MIN)
+      return min_or_nan(a, b);
+    else if constexpr (Op == TG_MAX)
+      return max_or_nan(a, b);
+    else
+      return a > T(0) ? b : T(0);
   }
 };
 template <int64_t Op, class T> struct Compare {
   using Result = uint8_t;
   __device__ uint8_t operator()(T a, T b) const {
-    if constexpr (Op == TG_EQ) return a == b;
-    else if constexpr (Op == TG_NE) return a != b;
-    else if constexpr (Op == TG_LT) return a < b;
-    else if constexpr (Op == TG_LE) return a <= b;
-    else if constexpr (Op == TG_GT) return a > b;
-    else return a >= b;
+    if constexpr (Op == TG_EQ)
+      return a == b;
+    else if constexpr (Op == TG_NE)
+      return a != b;
+    else if constexpr (Op == TG_LT)
+      return a < b;
+    else if constexpr (Op == TG_LE)
+      return a <= b;
+    else if constexpr (Op == TG_GT)
+      return a > b;
+    else
+      return a >= b;
   }
 };
 
 // Both operands dense, or one of them a single element (StepA, StepB: 1 or 0).
-template <class T, class F, int StepA, int StepB>
-__global__ void zip_packed_kernel(int64_t n, const T *a, const T *b, T *y, F f) {
+template <class T, class F, int StepA, int StepB> __global__ void zip_packed_kernel(int64_t n, const T *a, const T *b, T *y, F f) {
   constexpr int P = Pack<T>::size;
   const int64_t packs = n / P;
   for (int64_t p = global_thread(); p < packs; p += all_threads()) {
@@ -152,8 +189,7 @@ __global__ void zip_packed_kernel(int64_t n, const T *a, const T *b, T *y, F f) 
   for (int64_t i = packs * P + global_thread(); i < n; i += all_threads()) y[i] = f(a[i * StepA], b[i * StepB]);
 }
 
-template <class T, class F, class Index>
-__global__ void zip_nest_kernel(Nest<2> nest, const T *a, const T *b, typename F::Result *y, F f) {
+template <class T, class F, class Index> __global__ void zip_nest_kernel(Nest<2> nest, const T *a, const T *b, typename F::Result *y, F f) {
   for (int64_t i = global_thread(); i < nest.total; i += all_threads()) {
     int64_t offset[2];
     nest_offsets<Index>(nest, static_cast<Index>(i), offset);
@@ -182,7 +218,8 @@ int zip(const char *name, const tg_dims *shape, const void *a_, const tg_dims *s
 }
 
 template <template <int64_t, class> class F, int64_t Op>
-int zip_op(const char *name, int64_t dtype, const tg_dims *shape, const void *a, const tg_dims *sa, const void *b, const tg_dims *sb, void *y) {
+int zip_op(const char *name, int64_t dtype, const tg_dims *shape, const void *a, const tg_dims *sa, const void *b, const tg_dims *sb,
+           void *y) {
   return with_dtype(dtype, name, [&](auto tag) {
     using T = typename decltype(tag)::type;
     return zip<T>(name, shape, a, sa, b, sb, y, F<Op, T>{});
@@ -237,8 +274,8 @@ int select(int64_t dtype, const tg_dims *shape, const void *c, const tg_dims *sc
     using T = typename decltype(tag)::type;
     const Nest<3> nest = simplify<3>(shape, {sc, sa, sb});
     const auto kernel = nest.total < (int64_t(1) << 31) ? select_kernel<T, uint32_t> : select_kernel<T, uint64_t>;
-    return run_kernel("select", kernel, blocks_for(nest.total), THREADS, 0, nest, static_cast<const uint8_t *>(c), static_cast<const T *>(a),
-                      static_cast<const T *>(b), static_cast<T *>(y));
+    return run_kernel("select", kernel, blocks_for(nest.total), THREADS, 0, nest, static_cast<const uint8_t *>(c),
+                      static_cast<const T *>(a), static_cast<const T *>(b), static_cast<T *>(y));
   });
 }
 

@@ -16,8 +16,7 @@ struct GemmShape {
 
 // A: value(batch, m, k) and k_first, whether neighbours along k are neighbours in memory. B: cursor(batch, n), which keeps what depends
 // on the column alone, and cursor.value(k). C: store(batch, part, m, n, value).
-template <class T, class A, class B, class C>
-__global__ void __launch_bounds__(GEMM_THREADS) gemm_kernel(GemmShape s, A a, B b, C c) {
+template <class T, class A, class B, class C> __global__ void __launch_bounds__(GEMM_THREADS) gemm_kernel(GemmShape s, A a, B b, C c) {
   __shared__ T tile_a[GEMM_DEPTH][GEMM_TILE + 4];
   __shared__ T tile_b[GEMM_DEPTH][GEMM_TILE + 4];
   const int64_t m_tiles = ceil_div(s.m, GEMM_TILE), n_tiles = ceil_div(s.n, GEMM_TILE), tiles = s.batch * s.parts * m_tiles * n_tiles;
@@ -63,7 +62,8 @@ __global__ void __launch_bounds__(GEMM_THREADS) gemm_kernel(GemmShape s, A a, B 
 
 template <class T, class A, class B, class C> int gemm(const char *name, const GemmShape &s, const A &a, const B &b, const C &c) {
   const int64_t tiles = s.batch * s.parts * ceil_div(s.m, GEMM_TILE) * ceil_div(s.n, GEMM_TILE);
-  return run_kernel(name, gemm_kernel<T, A, B, C>, dim3(static_cast<unsigned>(tiles < (1 << 30) ? tiles : 1 << 30)), GEMM_THREADS, 0, s, a, b, c);
+  return run_kernel(name, gemm_kernel<T, A, B, C>, dim3(static_cast<unsigned>(tiles < (1 << 30) ? tiles : 1 << 30)), GEMM_THREADS, 0, s, a,
+                    b, c);
 }
 
 } // namespace

@@ -7,9 +7,7 @@ namespace tautgrad::cuda {
 namespace {
 
 // Adam (Kingma, Ba 2015, algorithm 1) and AdamW (Loshchilov, Hutter 2019, algorithm 2), as in native/cpu/optimizer.cpp.
-template <class T> struct AdamStep {
-  T rate, root, epsilon, keep1, take1, keep2, take2, shrink, penalty;
-};
+template <class T> struct AdamStep { T rate, root, epsilon, keep1, take1, keep2, take2, shrink, penalty; };
 
 template <class T> __global__ void adam_kernel(int64_t n, T *param, const T *gradient, T *m, T *v, AdamStep<T> s) {
   for (int64_t i = global_thread(); i < n; i += all_threads()) {
@@ -26,9 +24,15 @@ int adam(int64_t dtype, int64_t n, void *param, const void *gradient, void *m, v
   return with_real(dtype, "adam", [&](auto tag) {
     using T = typename decltype(tag)::type;
     const double correction1 = 1 - pow(beta1, static_cast<double>(step)), correction2 = 1 - pow(beta2, static_cast<double>(step));
-    const AdamStep<T> s = {static_cast<T>(lr / correction1), static_cast<T>(1 / sqrt(correction2)),           static_cast<T>(epsilon),
-                           static_cast<T>(beta1),            static_cast<T>(1 - beta1),                       static_cast<T>(beta2),
-                           static_cast<T>(1 - beta2),        static_cast<T>(decoupled ? 1 - lr * decay : 1), static_cast<T>(decoupled ? 0 : decay)};
+    const AdamStep<T> s = {static_cast<T>(lr / correction1),
+                           static_cast<T>(1 / sqrt(correction2)),
+                           static_cast<T>(epsilon),
+                           static_cast<T>(beta1),
+                           static_cast<T>(1 - beta1),
+                           static_cast<T>(beta2),
+                           static_cast<T>(1 - beta2),
+                           static_cast<T>(decoupled ? 1 - lr * decay : 1),
+                           static_cast<T>(decoupled ? 0 : decay)};
     return run_kernel("adam", adam_kernel<T>, blocks_for(n), THREADS, 0, n, static_cast<T *>(param), static_cast<const T *>(gradient),
                       static_cast<T *>(m), static_cast<T *>(v), s);
   });

@@ -12,7 +12,7 @@
 namespace tautgrad::cuda {
 namespace {
 
-constexpr int64_t BUDGET = 12;        // visits per sample before the linear solver takes over: 3 is too tight (specification, §3.1)
+constexpr int64_t BUDGET = 12; // visits per sample before the linear solver takes over: 3 is too tight (specification, §3.1)
 constexpr int64_t FALLBACK_THREADS = 2048;
 
 // Width of the edge between samples k - 1 and k of a line.
@@ -39,7 +39,8 @@ __global__ void prox_tile_kernel(tg_lines g, int64_t lines, const T *x, const T 
   const int64_t line = first + threadIdx.x;
   if (line < lines) {
     T *own = tile + threadIdx.x * pitch;
-    if (!slope_line(static_cast<int32_t>(g.n), own, 1, edges_of(g, line, lambda, weights), own, 1, BUDGET * g.n + 64)) give_up(unfinished, line);
+    if (!slope_line(static_cast<int32_t>(g.n), own, 1, edges_of(g, line, lambda, weights), own, 1, BUDGET * g.n + 64))
+      give_up(unfinished, line);
   }
   __syncthreads();
   store_tile(g, first, lines, tile, y);
@@ -51,7 +52,8 @@ __global__ void prox_interleaved_kernel(tg_lines g, int64_t lines, Interleaved a
                                         int32_t *unfinished) {
   for (int64_t line = global_thread(); line < lines; line += all_threads()) {
     const int64_t start = at.start(line);
-    if (!slope_line(static_cast<int32_t>(g.n), x + start, at.step, edges_of(g, line, lambda, weights), y + start, at.step, BUDGET * g.n + 64))
+    if (!slope_line(static_cast<int32_t>(g.n), x + start, at.step, edges_of(g, line, lambda, weights), y + start, at.step,
+                    BUDGET * g.n + 64))
       give_up(unfinished, line);
   }
 }
@@ -91,8 +93,9 @@ template <class T> int prox_lines(const tg_lines &g, const T *x, const T *lambda
 
   const int tile_lines = lines_per_tile(g.n, sizeof(T));
   if (tile_lines > 0) {
-    status = run_kernel("prox1d", prox_tile_kernel<T>, dim3(static_cast<unsigned>(ceil_div(lines, tile_lines))), tile_lines,
-                        tile_lines * tile_pitch(g.n) * static_cast<int64_t>(sizeof(T)), g, lines, x, lambda, weights, y, list.as<int32_t>());
+    status =
+        run_kernel("prox1d", prox_tile_kernel<T>, dim3(static_cast<unsigned>(ceil_div(lines, tile_lines))), tile_lines,
+                   tile_lines * tile_pitch(g.n) * static_cast<int64_t>(sizeof(T)), g, lines, x, lambda, weights, y, list.as<int32_t>());
   } else if (g.inner == 1 && lines > 1) {
     Scratch turned(total * static_cast<int64_t>(sizeof(T)));
     if (!turned.ok()) return fail("prox1d: out of memory for lines of %lld samples", (long long)g.n);
@@ -107,8 +110,8 @@ template <class T> int prox_lines(const tg_lines &g, const T *x, const T *lambda
                         lambda, weights, y, list.as<int32_t>());
   }
   if (status != TG_OK) return status;
-  return run_kernel("prox1d", prox_fallback_kernel<T>, dim3(static_cast<unsigned>(fallback / threads)), dim3(static_cast<unsigned>(threads)), 0,
-                    g, x, lambda, weights, y, list.as<int32_t>(), workspace.as<unsigned char>());
+  return run_kernel("prox1d", prox_fallback_kernel<T>, dim3(static_cast<unsigned>(fallback / threads)),
+                    dim3(static_cast<unsigned>(threads)), 0, g, x, lambda, weights, y, list.as<int32_t>(), workspace.as<unsigned char>());
 }
 
 template int prox_lines<float>(const tg_lines &, const float *, const float *, const float *, float *);
@@ -119,7 +122,8 @@ namespace {
 int prox1d(int64_t dtype, const tg_lines *g, const void *x, const void *lambda, const void *weights, void *y) {
   return with_real(dtype, "prox1d", [&](auto tag) {
     using T = typename decltype(tag)::type;
-    return prox_lines<T>(*g, static_cast<const T *>(x), static_cast<const T *>(lambda), static_cast<const T *>(weights), static_cast<T *>(y));
+    return prox_lines<T>(*g, static_cast<const T *>(x), static_cast<const T *>(lambda), static_cast<const T *>(weights),
+                         static_cast<T *>(y));
   });
 }
 

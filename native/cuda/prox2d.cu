@@ -1,5 +1,5 @@
 // Anisotropic 2D total variation on the GPU: to a certified gap by FISTA on the edge duals, or a number of Dykstra sweeps; averages over
-// components. Exact solutions are finished on the CPU (src/ops/prox.ts).
+// components. Exact solutions are left to the CPU.
 #include "components.cuh"
 #include "dual_fista.cuh"
 #include "prox1d.h"
@@ -84,7 +84,8 @@ __global__ void line_duals_kernel(TvImages<T> p, const ImageState *states, bool 
 }
 
 template <class T>
-int dykstra(const tg_tv2d &p, const TvImages<T> &images, const T *init, T *y, T *dual, int32_t *labels, double *report, const int32_t *cancel) {
+int dykstra(const tg_tv2d &p, const TvImages<T> &images, const T *init, T *y, T *dual, int32_t *labels, double *report,
+            const int32_t *cancel) {
   const int64_t n = images.pixels(), total = p.batch * n, size = (total * int64_t(sizeof(T)) + 255) / 256 * 256;
   const int64_t lambda_rows = (p.batch * p.height * int64_t(sizeof(T)) + 255) / 256 * 256,
                 lambda_cols = (p.batch * p.width * int64_t(sizeof(T)) + 255) / 256 * 256;
@@ -99,7 +100,8 @@ int dykstra(const tg_tv2d &p, const TvImages<T> &images, const T *init, T *y, T 
   };
   T *row_in = reinterpret_cast<T *>(take(size)), *row_out = reinterpret_cast<T *>(take(size)), *col_in = reinterpret_cast<T *>(take(size)),
     *residual = reinterpret_cast<T *>(take(size)), *col_out = reinterpret_cast<T *>(take(size)), *spare = reinterpret_cast<T *>(take(size)),
-    *rows = reinterpret_cast<T *>(take(lambda_rows)), *cols = reinterpret_cast<T *>(take(lambda_cols)), *u = reinterpret_cast<T *>(take(2 * size));
+    *rows = reinterpret_cast<T *>(take(lambda_rows)), *cols = reinterpret_cast<T *>(take(lambda_cols)),
+    *u = reinterpret_cast<T *>(take(2 * size));
   ImageState *states = reinterpret_cast<ImageState *>(take((p.batch * int64_t(sizeof(ImageState)) + 255) / 256 * 256));
   double *shares = reinterpret_cast<double *>(take(p.batch * images.tiles * 2 * int64_t(sizeof(double))));
   int32_t *pending = reinterpret_cast<int32_t *>(take(256));
@@ -107,9 +109,11 @@ int dykstra(const tg_tv2d &p, const TvImages<T> &images, const T *init, T *y, T 
   const char *name = "prox2d";
 
   if (run_kernel(name, start_kernel<T>, dim3(static_cast<unsigned>(p.batch)), block, 0, images, states) != TG_OK) return TG_FAILED;
-  if (run_kernel(name, spread_lambda_kernel<T>, blocks_for(p.batch * p.height), THREADS, 0, p.batch, p.height, images.lambda_rows, rows) != TG_OK)
+  if (run_kernel(name, spread_lambda_kernel<T>, blocks_for(p.batch * p.height), THREADS, 0, p.batch, p.height, images.lambda_rows, rows) !=
+      TG_OK)
     return TG_FAILED;
-  if (run_kernel(name, spread_lambda_kernel<T>, blocks_for(p.batch * p.width), THREADS, 0, p.batch, p.width, images.lambda_cols, cols) != TG_OK)
+  if (run_kernel(name, spread_lambda_kernel<T>, blocks_for(p.batch * p.width), THREADS, 0, p.batch, p.width, images.lambda_cols, cols) !=
+      TG_OK)
     return TG_FAILED;
   if (run_kernel(name, start_duals_kernel<T, false>, grid, THREADS, 0, images, states, init, u) != TG_OK) return TG_FAILED;
   // The columns' residual at the start: q = D^T u of the vertical duals, here as before - after of a sweep.
@@ -117,22 +121,26 @@ int dykstra(const tg_tv2d &p, const TvImages<T> &images, const T *init, T *y, T 
   int64_t k = 0;
   for (; k < p.max_iterations; ++k) {
     if (cancel && __atomic_load_n(cancel, __ATOMIC_RELAXED)) return fail("cancelled");
-    if (run_kernel(name, sweep_input_kernel<T>, grid, THREADS, 0, total, images.x, col_in, col_out, residual, row_in) != TG_OK) return TG_FAILED;
+    if (run_kernel(name, sweep_input_kernel<T>, grid, THREADS, 0, total, images.x, col_in, col_out, residual, row_in) != TG_OK)
+      return TG_FAILED;
     if (prox_lines<T>(tg_lines{p.batch * p.height, p.width, 1}, row_in, rows, images.wx, row_out) != TG_OK) return TG_FAILED;
-    if (run_kernel(name, sweep_input_kernel<T>, grid, THREADS, 0, total, images.x, row_in, row_out, spare, col_in) != TG_OK) return TG_FAILED;
+    if (run_kernel(name, sweep_input_kernel<T>, grid, THREADS, 0, total, images.x, row_in, row_out, spare, col_in) != TG_OK)
+      return TG_FAILED;
     if (prox_lines<T>(tg_lines{p.batch, p.height, p.width}, col_in, cols, images.wy, col_out) != TG_OK) return TG_FAILED;
   }
   if (k > 0) {
-    if (run_kernel(name, line_duals_kernel<T>, blocks_for(p.batch * p.height, 64), 64, 0, images, states, true, row_in, row_out, u) != TG_OK)
+    if (run_kernel(name, line_duals_kernel<T>, blocks_for(p.batch * p.height, 64), 64, 0, images, states, true, row_in, row_out, u) !=
+        TG_OK)
       return TG_FAILED;
-    if (run_kernel(name, line_duals_kernel<T>, blocks_for(p.batch * p.width, 64), 64, 0, images, states, false, col_in, col_out, u) != TG_OK)
+    if (run_kernel(name, line_duals_kernel<T>, blocks_for(p.batch * p.width, 64), 64, 0, images, states, false, col_in, col_out, u) !=
+        TG_OK)
       return TG_FAILED;
     if (copy(y, col_out, total * int64_t(sizeof(T))) != TG_OK) return TG_FAILED;
   } else if (copy(y, images.x, total * int64_t(sizeof(T))) != TG_OK) {
     return TG_FAILED;
   }
-  if (run_kernel(name, certify_kernel<T, false, true>, dim3(static_cast<unsigned>(p.batch * images.tiles)), block, 0, images, states, u, y, 0.0,
-                 shares, pending) != TG_OK)
+  if (run_kernel(name, certify_kernel<T, false, true>, dim3(static_cast<unsigned>(p.batch * images.tiles)), block, 0, images, states, u, y,
+                 0.0, shares, pending) != TG_OK)
     return TG_FAILED;
   if (labels && components(images, states, u, y, labels) != TG_OK) return TG_FAILED;
   if (dual && copy(dual, u, 2 * total * int64_t(sizeof(T))) != TG_OK) return TG_FAILED;
@@ -141,23 +149,24 @@ int dykstra(const tg_tv2d &p, const TvImages<T> &images, const T *init, T *y, T 
 }
 
 template <class T>
-int prox2d_typed(const tg_tv2d &p, double tolerance, const TvImages<T> &images, const T *init, T *y, T *dual, int32_t *labels, double *report,
-                 const int32_t *cancel) {
+int prox2d_typed(const tg_tv2d &p, double tolerance, const TvImages<T> &images, const T *init, T *y, T *dual, int32_t *labels,
+                 double *report, const int32_t *cancel) {
   if (p.method == TG_TV2D_DYKSTRA) return dykstra(p, images, init, y, dual, labels, report, cancel);
-  if (p.method != TG_TV2D_ACCELERATED) return fail("exact solutions are finished on the CPU");
+  if (p.method != TG_TV2D_ACCELERATED) return TG_UNSUPPORTED; // exact solutions are finished on the CPU
   DualFista<T, false> solver(images);
   if (solver.solve("prox2d", tolerance, p.max_iterations, init, y, report, cancel) != TG_OK) return TG_FAILED;
   if (labels && components(images, solver.states(), solver.duals(), y, labels) != TG_OK) return TG_FAILED;
   return dual ? copy(dual, solver.duals(), 2 * p.batch * images.pixels() * int64_t(sizeof(T))) : int(TG_OK);
 }
 
-int prox2d(int64_t dtype, const tg_tv2d *p, double tolerance, const void *x, const void *lambda_rows, const void *lambda_cols, const void *wx,
-           const void *wy, const void *init, void *y, void *dual, void *labels, void *report, const int32_t *cancel) {
+int prox2d(int64_t dtype, const tg_tv2d *p, double tolerance, const void *x, const void *lambda_rows, const void *lambda_cols,
+           const void *wx, const void *wy, const void *init, void *y, void *dual, void *labels, void *report, const int32_t *cancel) {
   return with_real(dtype, "prox2d", [&](auto tag) {
     using T = typename decltype(tag)::type;
     if (p->batch * p->height * p->width == 0) return static_cast<int>(TG_OK);
     return prox2d_typed<T>(*p, tolerance, tv_images<T>(*p, x, lambda_rows, lambda_cols, wx, wy), static_cast<const T *>(init),
-                           static_cast<T *>(y), static_cast<T *>(dual), static_cast<int32_t *>(labels), static_cast<double *>(report), cancel);
+                           static_cast<T *>(y), static_cast<T *>(dual), static_cast<int32_t *>(labels), static_cast<double *>(report),
+                           cancel);
   });
 }
 
@@ -223,13 +232,16 @@ template <class T> int average(int64_t batch, int64_t pixels, const int32_t *lab
   Scratch sums(total * int64_t(sizeof(LabelSum))), scale(batch * int64_t(sizeof(double)));
   if (!sums.ok() || !scale.ok()) return fail("component_average: out of memory for %lld pixels", (long long)pixels);
   const char *name = "component_average";
-  if (check(cudaMemsetAsync(sums.as<void>(), 0, static_cast<size_t>(total) * sizeof(LabelSum), compute_stream()), name) != TG_OK) return TG_FAILED;
-  if (run_kernel(name, largest_kernel<T>, dim3(static_cast<unsigned>(batch)), dim3(TILE_W, TILE_H), 0, pixels, v, scale.as<double>()) != TG_OK)
+  if (check(cudaMemsetAsync(sums.as<void>(), 0, static_cast<size_t>(total) * sizeof(LabelSum), compute_stream()), name) != TG_OK)
     return TG_FAILED;
-  if (run_kernel(name, add_labels_kernel<T>, blocks_for(total), THREADS, 0, total, pixels, labels, v, scale.as<double>(), sums.as<LabelSum>()) !=
+  if (run_kernel(name, largest_kernel<T>, dim3(static_cast<unsigned>(batch)), dim3(TILE_W, TILE_H), 0, pixels, v, scale.as<double>()) !=
       TG_OK)
     return TG_FAILED;
-  return run_kernel(name, mean_labels_kernel<T>, blocks_for(total), THREADS, 0, total, pixels, labels, scale.as<double>(), sums.as<LabelSum>(), out);
+  if (run_kernel(name, add_labels_kernel<T>, blocks_for(total), THREADS, 0, total, pixels, labels, v, scale.as<double>(),
+                 sums.as<LabelSum>()) != TG_OK)
+    return TG_FAILED;
+  return run_kernel(name, mean_labels_kernel<T>, blocks_for(total), THREADS, 0, total, pixels, labels, scale.as<double>(),
+                    sums.as<LabelSum>(), out);
 }
 
 int component_average(int64_t dtype, int64_t batch, int64_t pixels, const void *labels, const void *v, void *out) {

@@ -37,7 +37,9 @@ struct Float32Stream {
 struct Float64Stream {
   using T = double;
   static constexpr int per_block = 2;
-  __device__ static uint64_t bits53(const Words &b, int pair) { return (static_cast<uint64_t>(b.w[2 * pair]) << 32 | b.w[2 * pair + 1]) >> 11; }
+  __device__ static uint64_t bits53(const Words &b, int pair) {
+    return (static_cast<uint64_t>(b.w[2 * pair]) << 32 | b.w[2 * pair + 1]) >> 11;
+  }
   __device__ static void uniform(const Words &b, double *values) {
     for (int k = 0; k < 2; ++k) values[k] = static_cast<double>(bits53(b, k)) * 0x1p-53;
   }
@@ -56,8 +58,10 @@ template <class Stream, uint32_t Kind> __global__ void draw_kernel(int64_t n, ui
   for (uint64_t q = first + static_cast<uint64_t>(global_thread()); q <= last; q += static_cast<uint64_t>(all_threads())) {
     typename Stream::T values[Stream::per_block];
     const Words b = philox_block(seed, q, Kind);
-    if (Kind == kernels::PHILOX_UNIFORM) Stream::uniform(b, values);
-    else Stream::normal(b, values);
+    if (Kind == kernels::PHILOX_UNIFORM)
+      Stream::uniform(b, values);
+    else
+      Stream::normal(b, values);
     for (int k = 0; k < Stream::per_block; ++k) {
       const uint64_t at = q * Stream::per_block + static_cast<uint64_t>(k);
       if (at >= offset && at < offset + static_cast<uint64_t>(n)) y[at - offset] = values[k];

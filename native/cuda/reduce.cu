@@ -13,12 +13,16 @@ template <> struct carrier<int32_t> { using type = uint32_t; }; // wraps without
 template <> struct carrier<uint8_t> { using type = uint32_t; };
 
 template <class T> __host__ __device__ constexpr T lowest() {
-  if constexpr (is_real_type<T>::value) return T(-INFINITY);
-  else return sizeof(T) == 1 ? T(0) : T(-2147483647 - 1);
+  if constexpr (is_real_type<T>::value)
+    return T(-INFINITY);
+  else
+    return sizeof(T) == 1 ? T(0) : T(-2147483647 - 1);
 }
 template <class T> __host__ __device__ constexpr T highest() {
-  if constexpr (is_real_type<T>::value) return T(INFINITY);
-  else return sizeof(T) == 1 ? T(255) : T(2147483647);
+  if constexpr (is_real_type<T>::value)
+    return T(INFINITY);
+  else
+    return sizeof(T) == 1 ? T(255) : T(2147483647);
 }
 
 template <class T> struct Sum {
@@ -44,7 +48,8 @@ template <class Fold> __device__ typename Fold::A fold_warp(typename Fold::A a) 
 }
 
 // inner = 1: `parts` blocks per line, each thread strides through its part; y or the partial results, [outer, parts].
-template <class T, class Fold, class Out> __global__ void rows_kernel(int64_t n, int64_t part, int64_t parts, int64_t total, const T *x, Out *y) {
+template <class T, class Fold, class Out>
+__global__ void rows_kernel(int64_t n, int64_t part, int64_t parts, int64_t total, const T *x, Out *y) {
   using A = typename Fold::A;
   __shared__ A warps[THREADS / 32];
   for (int64_t b = blockIdx.x; b < total; b += gridDim.x) {
@@ -220,8 +225,7 @@ template <class T> __global__ void cumsum_rows_kernel(int64_t n, int64_t outer, 
   }
 }
 
-template <class T>
-__global__ void cumsum_columns_kernel(int64_t n, int64_t inner, int64_t columns, bool reverse, const T *x, T *y) {
+template <class T> __global__ void cumsum_columns_kernel(int64_t n, int64_t inner, int64_t columns, bool reverse, const T *x, T *y) {
   using A = typename carrier<T>::type;
   for (int64_t p = global_thread(); p < columns; p += all_threads()) {
     const int64_t base = p / inner * n * inner + p % inner;

@@ -9,7 +9,9 @@ namespace {
 constexpr int SYSTEMS = 128; // threads of a block: few, so that few systems still spread over the multiprocessors
 
 // System p of [outer, n, inner]: where its entries start in an array with `length` entries along the middle axis.
-__device__ inline int64_t system_start(const tg_lines &l, int64_t p, int64_t length) { return p / l.inner * length * l.inner + p % l.inner; }
+__device__ inline int64_t system_start(const tg_lines &l, int64_t p, int64_t length) {
+  return p / l.inner * length * l.inner + p % l.inner;
+}
 
 template <class T> __global__ void pttrf_kernel(tg_lines l, const T *d, const T *e, T *d_out, T *l_out, int32_t *status) {
   for (int64_t p = global_thread(); p < l.outer * l.inner; p += all_threads()) {
@@ -88,7 +90,8 @@ int gtsv(int64_t dtype, const tg_lines *l, const void *dl, const void *d, const 
     Scratch work(per_thread * grid.x * SYSTEMS);
     if (!work.ok()) return fail("gtsv: out of memory for systems of %lld unknowns", (long long)l->n);
     return run_kernel("gtsv", gtsv_kernel<T>, grid, SYSTEMS, 0, *l, static_cast<const T *>(dl), static_cast<const T *>(d),
-                      static_cast<const T *>(du), static_cast<const T *>(b), static_cast<T *>(x), static_cast<int32_t *>(status), work.as<T>());
+                      static_cast<const T *>(du), static_cast<const T *>(b), static_cast<T *>(x), static_cast<int32_t *>(status),
+                      work.as<T>());
   });
 }
 

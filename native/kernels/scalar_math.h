@@ -53,9 +53,12 @@ template <class T> TG_HD inline T max_or_nan(T a, T b) { return (a > b) | (a != 
 
 // Integer division truncates; the two cases that trap on hardware get values: x / 0 = 0, and x / -1 = -x wraps.
 template <class T> TG_HD inline T divide_values(T a, T b) {
-  if constexpr (is_real_type<T>::value) return a / b;
-  else if constexpr (sizeof(T) == 1) return b == 0 ? T(0) : T(a / b);
-  else return b == 0 ? T(0) : b == T(-1) ? T(0u - static_cast<uint32_t>(a)) : T(a / b);
+  if constexpr (is_real_type<T>::value)
+    return a / b;
+  else if constexpr (sizeof(T) == 1)
+    return b == 0 ? T(0) : T(a / b);
+  else
+    return b == 0 ? T(0) : b == T(-1) ? T(0u - static_cast<uint32_t>(a)) : T(a / b);
 }
 
 // Integers by squaring, wrapping around; a negative exponent of anything but 1 and -1 truncates to 0.

@@ -5,7 +5,7 @@
  */
 import { bind, bind1, definePrimitive, type Primitive, sumTangents, type Tangent } from '../autodiff/index.js';
 import { kernels } from '../backend/index.js';
-import { linesAlong, type Shape, sizeOf, Tensor, throughCpu } from '../tensor/index.js';
+import { linesAlong, type Shape, sizeOf, Tensor } from '../tensor/index.js';
 import { reshape } from './broadcast.js';
 import { code, constant } from './common.js';
 import { difference, differenceAdjoint } from './difference.js';
@@ -164,9 +164,6 @@ export const prox2dPrimitive: Primitive<Prox2dParams> = definePrimitive<Prox2dPa
       : []),
   ],
   kernel: (inputs, params) => {
-    // The exact finish is a program for the CPU.
-    if (params.method === kernels.Tv2dMethod.exact && inputs.some((t) => t.device !== 'cpu'))
-      return throughCpu(inputs, (moved) => prox2dPrimitive.kernel(moved, params));
     const { x, rows, cols, wx, wy, init } = unpack2d(inputs, params);
     const y = Tensor.empty(x.dtype, x.shape);
     const report = Tensor.empty('float64', [sizeOf(x.shape.slice(0, -2)), kernels.TV_REPORT]);

@@ -28,26 +28,34 @@ function onDevice(script: string, seed = 1): { status: number | null; output: st
 const PACKAGE = JSON.stringify(join(root, 'dist/index.js'));
 
 describe('the emulated CUDA backend', () => {
-  it.each([1, 2])('passes the tests of every operation, seed %i', (seed) => {
-    const vitest = join(root, 'node_modules/vitest/vitest.mjs');
-    const { status, stdout, stderr } = spawnSync(process.execPath, [vitest, 'run', 'test/ops', 'test/nn/modules.test.ts'], {
-      cwd: root,
-      encoding: 'utf8',
-      env: { ...process.env, TAUTGRAD_CUDA_LIBRARY: library, TAUTGRAD_DEVICE: 'cuda', TAUTGRAD_EMULATION_SEED: String(seed) },
-    });
-    expect(`${stdout}${stderr}`.slice(-4000)).toContain('passed');
-    expect(status).toBe(0);
-  }, 300_000);
+  it.each([1, 2])(
+    'passes the tests of every operation, seed %i',
+    (seed) => {
+      const vitest = join(root, 'node_modules/vitest/vitest.mjs');
+      const { status, stdout, stderr } = spawnSync(process.execPath, [vitest, 'run', 'test/ops', 'test/nn/modules.test.ts'], {
+        cwd: root,
+        encoding: 'utf8',
+        env: { ...process.env, TAUTGRAD_CUDA_LIBRARY: library, TAUTGRAD_DEVICE: 'cuda', TAUTGRAD_EMULATION_SEED: String(seed) },
+      });
+      expect(`${stdout}${stderr}`.slice(-4000)).toContain('passed');
+      expect(status).toBe(0);
+    },
+    300_000,
+  );
 
-  it.each([1, 2])('agrees with the CPU backend on every entry of the kernel table, seed %i', (seed) => {
-    const { status, stdout, stderr } = spawnSync(process.execPath, ['test/gpu/agreement.mjs', '--rounds', '2', '--seed', String(seed)], {
-      cwd: root,
-      encoding: 'utf8',
-      env: { ...process.env, TAUTGRAD_CUDA_LIBRARY: library, TAUTGRAD_EMULATION_SEED: String(seed) },
-    });
-    expect(stdout + stderr).not.toMatch(/DISAGREES|has no case|rror/);
-    expect(status).toBe(0);
-  }, 120_000);
+  it.each([1, 2])(
+    'agrees with the CPU backend on every entry of the kernel table, seed %i',
+    (seed) => {
+      const { status, stdout, stderr } = spawnSync(process.execPath, ['test/gpu/agreement.mjs', '--rounds', '2', '--seed', String(seed)], {
+        cwd: root,
+        encoding: 'utf8',
+        env: { ...process.env, TAUTGRAD_CUDA_LIBRARY: library, TAUTGRAD_EMULATION_SEED: String(seed) },
+      });
+      expect(stdout + stderr).not.toMatch(/DISAGREES|has no case|rror/);
+      expect(status).toBe(0);
+    },
+    120_000,
+  );
 
   it('gives the same bits whatever the order of blocks and threads', () => {
     const script = `

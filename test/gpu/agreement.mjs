@@ -91,8 +91,18 @@ const image = (dtype) => {
 
 /** Per entry: a function of the dtype that draws shapes and returns { inputs, outputs, call(addresses of inputs, of outputs) }. */
 const cases = {
-  fill: { dtypes: ALL, draw: (d) => ({ inputs: [], outputs: [output(d, [whole(1, 999)])], call: (_, [y], [{ n }]) => kernels.fill(DTYPE_CODE[d], n, 2.5, y) }) },
-  arange: { dtypes: ALL, draw: (d) => ({ inputs: [], outputs: [output(d, [whole(1, 999)])], call: (_, [y], [{ n }]) => kernels.arange(DTYPE_CODE[d], n, 3, 0.25, y) }) },
+  fill: {
+    dtypes: ALL,
+    draw: (d) => ({ inputs: [], outputs: [output(d, [whole(1, 999)])], call: (_, [y], [{ n }]) => kernels.fill(DTYPE_CODE[d], n, 2.5, y) }),
+  },
+  arange: {
+    dtypes: ALL,
+    draw: (d) => ({
+      inputs: [],
+      outputs: [output(d, [whole(1, 999)])],
+      call: (_, [y], [{ n }]) => kernels.arange(DTYPE_CODE[d], n, 3, 0.25, y),
+    }),
+  },
   cast: {
     dtypes: ALL,
     draw: (d) => {
@@ -160,7 +170,12 @@ const cases = {
     dtypes: ALL,
     draw: (d) => {
       const shape = [whole(1, 40), whole(1, 4), whole(1, 40)];
-      const order = pick([[0, 1, 2], [2, 1, 0], [1, 0, 2], [0, 2, 1]]);
+      const order = pick([
+        [0, 1, 2],
+        [2, 1, 0],
+        [1, 0, 2],
+        [0, 2, 1],
+      ]);
       const turned = order.map((axis) => shape[axis]);
       const strides = order.map((axis) => dense(shape)[axis]);
       return {
@@ -187,7 +202,11 @@ const cases = {
     dtypes: ALL,
     draw: (d, round) => {
       const l = lines();
-      return { inputs: [input(d, extent(l), 0, 5)], outputs: [output(d, extent(l))], call: ([x], [y]) => kernels.cumsum(DTYPE_CODE[d], l, round % 2, x, y) };
+      return {
+        inputs: [input(d, extent(l), 0, 5)],
+        outputs: [output(d, extent(l))],
+        call: ([x], [y]) => kernels.cumsum(DTYPE_CODE[d], l, round % 2, x, y),
+      };
     },
   },
   gather: {
@@ -262,10 +281,18 @@ const cases = {
       };
     },
   },
-  pttrf: tridiagonal((d, l, [diagonal, e], [dOut, lOut, status]) => kernels.pttrf(d, l, diagonal, e, dOut, lOut, status), ['d', 'e'], ['d', 'e', 's']),
+  pttrf: tridiagonal(
+    (d, l, [diagonal, e], [dOut, lOut, status]) => kernels.pttrf(d, l, diagonal, e, dOut, lOut, status),
+    ['d', 'e'],
+    ['d', 'e', 's'],
+  ),
   pttrs: tridiagonal((d, l, [diagonal, e, b], [x]) => kernels.pttrs(d, l, diagonal, e, b, x), ['d', 'e', 'b'], ['b']),
   ptsv: tridiagonal((d, l, [diagonal, e, b], [x, status]) => kernels.ptsv(d, l, diagonal, e, b, x, status), ['d', 'e', 'b'], ['b', 's']),
-  gtsv: tridiagonal((d, l, [dl, diagonal, du, b], [x, status]) => kernels.gtsv(d, l, dl, diagonal, du, b, x, status), ['e', 'd', 'e', 'b'], ['b', 's']),
+  gtsv: tridiagonal(
+    (d, l, [dl, diagonal, du, b], [x, status]) => kernels.gtsv(d, l, dl, diagonal, du, b, x, status),
+    ['e', 'd', 'e', 'b'],
+    ['b', 's'],
+  ),
   random_uniform: random('randomUniform'),
   random_normal: random('randomNormal'),
   adam: {
@@ -333,23 +360,71 @@ const cases = {
         outputs: [output(d, [batch, height, width], { tolerance: plain ? undefined : d === 'float32' ? 3e-3 : 1e-5 })],
         scratch: [output('float64', [batch, 4])],
         call: ([x, rows, cols, wx, wy], [y], _, [report]) =>
-          kernels.prox2d(DTYPE_CODE[d], params, d === 'float32' ? 1e-6 : 1e-11, x, rows, cols, round % 4 > 1 ? wx : 0, round % 4 > 1 ? wy : 0, 0, y, 0, 0, report, 0),
+          kernels.prox2d(
+            DTYPE_CODE[d],
+            params,
+            d === 'float32' ? 1e-6 : 1e-11,
+            x,
+            rows,
+            cols,
+            round % 4 > 1 ? wx : 0,
+            round % 4 > 1 ? wy : 0,
+            0,
+            y,
+            0,
+            0,
+            report,
+            0,
+          ),
       };
     },
   },
-  rof2d: {
+  rof: {
     dtypes: REAL,
     draw: (d) => {
       const im = image(d);
-      const params = { batch: im.batch, height: im.height, width: im.width, method: 0, maxIterations: 100000 };
+      const { batch, height, width } = im;
+      const params = { batch, channels: 1, depth: 1, height, width, dims: 2, rofMethod: 0, maxIterations: 100000 };
       return {
         inputs: [im.x, im.lambda],
         outputs: [output(d, im.x.shape, { tolerance: d === 'float32' ? 3e-3 : 1e-5 })],
-        scratch: [output('float64', [im.batch, 4])],
-        call: ([x, lambda], [y], _, [report]) => kernels.rof2d(DTYPE_CODE[d], params, d === 'float32' ? 1e-6 : 1e-11, x, lambda, y, report, 0),
+        scratch: [output('float64', [batch, 4])],
+        call: ([x, lambda], [y], _, [report]) =>
+          kernels.rof(DTYPE_CODE[d], params, d === 'float32' ? 1e-6 : 1e-11, x, lambda, 0, y, 0, report, 0),
       };
     },
   },
+  log_student: {
+    dtypes: REAL,
+    repeat: 4,
+    draw: (d, round) => {
+      const n = whole(1, 500);
+      return {
+        inputs: [input(d, [n], -3, 3), input(d, [n]), input(d, [n])],
+        outputs: [output(d, [n])],
+        call: ([x, a, b], [y]) => kernels.logStudent(DTYPE_CODE[d], round % 4, 9, n, x, round % 3 ? a : 0, round % 3 === 2 ? b : 0, y),
+      };
+    },
+  },
+  scale_blur: {
+    dtypes: REAL,
+    repeat: 2,
+    draw: (d, round) => {
+      const [planes, h, w] = [whole(1, 3), whole(1, 20), whole(1, 20)];
+      const shapes = [
+        [planes, h, w],
+        [planes, h + 2, w + 2],
+      ];
+      return {
+        inputs: [input(d, shapes[round % 2])],
+        outputs: [output(d, shapes[1 - (round % 2)])],
+        call: ([x], [y]) => kernels.scaleBlur(DTYPE_CODE[d], planes, h, w, round % 2, x, y),
+      };
+    },
+  },
+  conv_frame_forward: frame('convFrameForward', ['x', 'weights'], 'y'),
+  conv_frame_data: frame('convFrameData', ['y', 'weights'], 'x'),
+  conv_frame_weights: frame('convFrameWeights', ['x', 'y'], 'weights'),
   component_average: {
     dtypes: REAL,
     draw: (d) => {
@@ -367,6 +442,22 @@ const cases = {
     },
   },
 };
+
+/** Kernels that add to what their output holds. */
+function frame(name, from, to) {
+  return {
+    dtypes: REAL,
+    draw: (d) => {
+      const [n, cIn, cOut, h, w] = [whole(1, 3), whole(1, 6), whole(1, 9), whole(2, 14), whole(2, 14)];
+      const shapes = { x: [n, cIn, h, w], y: [n, cOut, h, w], weights: [cOut, cIn, 3, 3] };
+      return {
+        inputs: from.map((key) => input(d, shapes[key])),
+        outputs: [output(d, shapes[to], { start: input(d, shapes[to]).values })],
+        call: ([a, b], [y]) => kernels[name](DTYPE_CODE[d], n, cIn, cOut, h, w, a, b, y),
+      };
+    },
+  };
+}
 
 function convCase(call, from, to) {
   return {
@@ -445,7 +536,12 @@ function compute(drawn, device) {
   const inputs = drawn.inputs.map(({ dtype, shape, values }) => holder({ dtype, shape, start: values }));
   const [outputs, scratch] = [drawn.outputs.map(holder), (drawn.scratch ?? []).map(holder)];
   const addresses = (list) => list.map((t) => (t.size > 0 ? t.address : 0));
-  drawn.call(addresses(inputs), addresses(outputs), outputs.map((t) => ({ n: t.size })), addresses(scratch));
+  drawn.call(
+    addresses(inputs),
+    addresses(outputs),
+    outputs.map((t) => ({ n: t.size })),
+    addresses(scratch),
+  );
   const results = outputs.map((t) => t.toTypedArray());
   for (const t of [...inputs, ...outputs, ...scratch]) t.dispose();
   return results;

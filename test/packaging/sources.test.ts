@@ -22,12 +22,12 @@ describe('binding.gyp builds what CMakeLists.txt builds', () => {
     expect(gyp.variables[gypName]).toEqual(expected);
   });
 
-  test('every listed source exists, and every source of the CPU backend and the addon is listed', () => {
+  test('every listed source exists, and every source of the backends and the addon is listed', () => {
     const listed = [...sources.values()].flat();
     expect(listed.filter((path) => !existsSync(new URL(path, root)))).toEqual([]);
-    const present = ['native/cpu', 'native/addon'].flatMap((folder) =>
+    const present = ['native/cpu', 'native/cuda', 'native/addon'].flatMap((folder) =>
       readdirSync(new URL(folder, root))
-        .filter((file) => file.endsWith('.cpp'))
+        .filter((file) => /\.(cpp|cu)$/.test(file))
         .map((file) => `${folder}/${file}`),
     );
     expect(listed.toSorted()).toEqual(present.toSorted());
@@ -61,7 +61,7 @@ describe('binding.gyp builds what CMakeLists.txt builds', () => {
   });
 
   test('the warnings are the same', () => {
-    const options = /add_compile_options\((-Wall[^)]*)\)/.exec(readText('CMakeLists.txt'))?.[1]?.split(/\s+/) ?? [];
+    const options = /set\(TG_WARNINGS ([^)]*)\)/.exec(readText('CMakeLists.txt'))?.[1]?.split(/\s+/) ?? [];
     expect(gyp.target_defaults.cflags.filter((flag) => flag.startsWith('-W'))).toEqual(options);
   });
 });

@@ -50,12 +50,12 @@ namespace emulation {
 extern uint3 thread_index, block_index;
 extern dim3 block_shape, grid_shape;
 
-void barrier();                      // __syncthreads
-int barrier_count(int predicate);    // __syncthreads_count
-void warp_barrier(unsigned mask);    // __syncwarp
-uint64_t *warp_slots();              // 32 words that the running warp shares
+void barrier();                   // __syncthreads
+int barrier_count(int predicate); // __syncthreads_count
+void warp_barrier(unsigned mask); // __syncwarp
+uint64_t *warp_slots();           // 32 words that the running warp shares
 int lane();
-unsigned warp_live_mask();           // lanes of the warp that exist in this block
+unsigned warp_live_mask(); // lanes of the warp that exist in this block
 void *dynamic_shared();
 
 // Runs body() once for every thread of every block.
@@ -94,9 +94,7 @@ constexpr int warpSize = 32;
 inline void __syncthreads() { emulation::barrier(); }
 inline int __syncthreads_count(int predicate) { return emulation::barrier_count(predicate); }
 inline int __syncthreads_or(int predicate) { return emulation::barrier_count(predicate) != 0; }
-inline int __syncthreads_and(int predicate) {
-  return emulation::barrier_count(!predicate) == 0;
-}
+inline int __syncthreads_and(int predicate) { return emulation::barrier_count(!predicate) == 0; }
 inline void __syncwarp(unsigned mask = 0xffffffffu) { emulation::warp_barrier(mask); }
 inline void __threadfence() {}
 inline void __threadfence_block() {}
@@ -127,9 +125,7 @@ inline unsigned __ballot_sync(unsigned mask, int predicate) {
   return votes;
 }
 inline int __any_sync(unsigned mask, int predicate) { return __ballot_sync(mask, predicate) != 0; }
-inline int __all_sync(unsigned mask, int predicate) {
-  return __ballot_sync(mask, predicate) == (mask & emulation::warp_live_mask());
-}
+inline int __all_sync(unsigned mask, int predicate) { return __ballot_sync(mask, predicate) == (mask & emulation::warp_live_mask()); }
 
 inline int __popc(unsigned v) { return __builtin_popcount(v); }
 inline int __ffs(int v) { return __builtin_ffs(v); }
@@ -198,7 +194,9 @@ struct cudaDeviceProp {
 };
 constexpr unsigned cudaStreamNonBlocking = 1, cudaEventDisableTiming = 2, cudaHostAllocDefault = 0;
 
-inline const char *cudaGetErrorString(cudaError_t e) { return e == cudaSuccess ? "no error" : e == cudaErrorMemoryAllocation ? "out of memory" : "not supported in the emulation"; }
+inline const char *cudaGetErrorString(cudaError_t e) {
+  return e == cudaSuccess ? "no error" : e == cudaErrorMemoryAllocation ? "out of memory" : "not supported in the emulation";
+}
 inline cudaError_t cudaGetLastError() { return cudaSuccess; }
 inline cudaError_t cudaPeekAtLastError() { return cudaSuccess; }
 inline cudaError_t cudaGetDeviceCount(int *n) { return *n = 1, cudaSuccess; }

@@ -283,8 +283,8 @@ void run(dim3 grid, dim3 block, size_t shared_bytes, void (*kernel)(void *), voi
   block_shape = block;
   threads = static_cast<int>(block.x * block.y * block.z);
   if (threads < 1 || threads > 1024 || shared_bytes > 227 * 1024 || grid.y > 65535 || grid.z > 65535 || grid.x > 2147483647u) {
-    std::fprintf(stderr, "emulated GPU: a launch of %u x %u x %u blocks of %d threads with %zu bytes of shared memory is impossible\n", grid.x,
-                 grid.y, grid.z, threads, shared_bytes);
+    std::fprintf(stderr, "emulated GPU: a launch of %u x %u x %u blocks of %d threads with %zu bytes of shared memory is impossible\n",
+                 grid.x, grid.y, grid.z, threads, shared_bytes);
     std::abort();
   }
   body = kernel;
