@@ -66,7 +66,7 @@ describe('the emulated CUDA backend', () => {
       const [x, w] = [randn([2, 3, 37, 41]), randn([5, 3, 3, 3])];
       const add = (t) => hash.update(Buffer.from(t.toTypedArray().buffer));
       add(ops.conv2d(x, w, { padding: 1 }));
-      add(ops.sum(x, [0, 2]));
+      add(ops.sum(x, { axes: [0, 2] }));
       add(tv.prox1d(x, 0.4));
       add(tv.prox2d(x, 0.2, { tolerance: 1e-4 }));
       add(tv.rof(x, 0.2, { tolerance: 1e-4 }));
