@@ -48,28 +48,30 @@ template <class T, Layout layout> struct LineBlock {
   }
 };
 
-template <class T, Layout layout> void average_block(int64_t n, const LineBlock<T, layout> &block, const T *y, const T *v, T *out) {
+// The forward walk of `width` lines: means where runs end, "unset" elsewhere.
+template <class T> struct RunMeans {
   using L = Lanes<T>;
   using V = typename L::V;
   using M = typename L::M;
-  const V zero = L::splat(0), one = L::splat(1);
-  T mark[1];
-  mark_unset(mark, 1);
-  const V unset = L::splat(mark[0]);
-  V sum = zero, lost = zero, base = zero, length = zero;
+  V sum = L::splat(0), lost = L::splat(0), base = L::splat(0), length = L::splat(0), unset;
   M fresh = L::all();
-  Quad<T> level = block.load(y, 0, n < 4 ? n : 4);
-  for (int64_t k = 0; k < n; k += 4) {
-    const int64_t count = n - k < 4 ? n - k : 4, left = n - k - 4;
-    const Quad<T> values = block.load(v, k, count);
-    Quad<T> following = level, means;
-    if (left > 0) following = block.load(y, k + 4, left < 4 ? left : 4);
+
+  TG_INLINE RunMeans() {
+    T mark[1];
+    mark_unset(mark, 1);
+    unset = L::splat(mark[0]);
+  }
+
+  // Four samples on; `next` holds the levels of the four that follow. left: samples of the line from the first of the four on.
+  TG_INLINE Quad<T> step(int64_t left, const Quad<T> &level, const Quad<T> &next, const Quad<T> &values) {
+    const V zero = L::splat(0), one = L::splat(1);
+    Quad<T> means;
     for (int t = 0; t < 4; ++t) {
-      const M ends = k + t + 1 >= n ? L::all() : L::without(L::all(), L::equal(level.v[t], t < 3 ? level.v[t + 1] : following.v[0]));
+      const M ends = t + 1 >= left ? L::all() : L::without(L::all(), L::equal(level.v[t], t < 3 ? level.v[t + 1] : next.v[0]));
       base = L::select(fresh, values.v[t], base);
-      const V add = values.v[t] - base - lost, next = sum + add;
-      lost = (next - sum) - add;
-      sum = next;
+      const V add = values.v[t] - base - lost, total = sum + add;
+      lost = (total - sum) - add;
+      sum = total;
       length += one;
       means.v[t] = L::select(ends, base + sum / length, unset);
       sum = L::select(ends, zero, sum);
@@ -77,13 +79,27 @@ template <class T, Layout layout> void average_block(int64_t n, const LineBlock<
       length = L::select(ends, zero, length);
       fresh = ends;
     }
-    block.store(out, k, count, means);
+    return means;
+  }
+};
+
+template <class T, Layout layout> void average_block(int64_t n, const LineBlock<T, layout> &block, const T *y, const T *v, T *out) {
+  using L = Lanes<T>;
+  using V = typename L::V;
+  RunMeans<T> walk;
+  Quad<T> level = block.load(y, 0, n < 4 ? n : 4);
+  for (int64_t k = 0; k < n; k += 4) {
+    const int64_t count = n - k < 4 ? n - k : 4, left = n - k - 4;
+    const Quad<T> values = block.load(v, k, count);
+    Quad<T> following = level;
+    if (left > 0) following = block.load(y, k + 4, left < 4 ? left : 4);
+    block.store(out, k, count, walk.step(n - k, level, following, values));
     level = following;
   }
   if constexpr (layout == Layout::rows) {
     for (int i = 0; i < L::width; ++i) fill_row(n, out + block.at[i], out + block.at[i]);
   } else {
-    V carry = zero;
+    V carry = L::splat(0);
     for (int64_t k = (n - 1) / 4 * 4; k >= 0; k -= 4) {
       const int64_t count = n - k < 4 ? n - k : 4;
       Quad<T> q = block.load(out, k, count);
@@ -94,6 +110,35 @@ template <class T, Layout layout> void average_block(int64_t n, const LineBlock<
       block.store(out, k, count, q);
     }
   }
+}
+
+// Rows that lie a multiple of 512 bytes apart crowd into a few cache sets when they are walked side by side: windows of them are staged
+// with an odd pitch in cache lines.
+template <class T> bool rows_crowd(int64_t n) { return n * int64_t(sizeof(T)) >= 1024 && n * sizeof(T) % 512 == 0; }
+
+template <class T> void average_rows_staged(int64_t n, const int32_t *at, const T *y, const T *v, T *out) {
+  using L = Lanes<T>;
+  constexpr int64_t WINDOW = 128, PITCH = WINDOW + 64 / sizeof(T);
+  alignas(64) T levels[L::width * PITCH], values[L::width * PITCH], means[L::width * PITCH];
+  int32_t rows[L::width];
+  for (int i = 0; i < L::width; ++i) rows[i] = int32_t(i * PITCH);
+  for (int64_t i = 0; i < L::width * PITCH; ++i) levels[i] = values[i] = T(0);
+  RunMeans<T> walk;
+  for (int64_t k0 = 0; k0 < n; k0 += WINDOW) {
+    const int64_t count = n - k0 < WINDOW ? n - k0 : WINDOW, ahead = n - k0 - count < 4 ? n - k0 - count : 4;
+    for (int i = 0; i < L::width; ++i) {
+      __builtin_memcpy(levels + i * PITCH, y + at[i] + k0, size_t(count + ahead) * sizeof(T));
+      __builtin_memcpy(values + i * PITCH, v + at[i] + k0, size_t(count) * sizeof(T));
+    }
+    Quad<T> level = load_quad(levels, rows);
+    for (int64_t k = 0; k < count; k += 4) {
+      const Quad<T> following = load_quad(levels + k + 4, rows), given = load_quad(values + k, rows);
+      store_quad(means + k, rows, walk.step(n - k0 - k, level, following, given));
+      level = following;
+    }
+    for (int i = 0; i < L::width; ++i) __builtin_memcpy(out + at[i] + k0, means + i * PITCH, size_t(count) * sizeof(T));
+  }
+  for (int i = 0; i < L::width; ++i) fill_row(n, out + at[i], out + at[i]);
 }
 
 // A task of the lines first .. first + count of [outer, n, inner]; every line meets the same arithmetic, wherever it lies.
@@ -111,7 +156,10 @@ template <class T> void average_lines(const tg_lines &g, int64_t first, int64_t 
       LineBlock<T, Layout::rows> block;
       for (int i = 0; i < width; ++i) block.at[i] = int32_t((i < left ? i : left - 1) * g.n); // idle lanes repeat the last line
       block.stride = 1;
-      average_block(g.n, block, y + origin, v + origin, out + origin);
+      if (rows_crowd<T>(g.n))
+        average_rows_staged(g.n, block.at, y + origin, v + origin, out + origin);
+      else
+        average_block(g.n, block, y + origin, v + origin, out + origin);
     } else if (g.n * g.inner * (width + 1) < (int64_t(1) << 30)) {
       LineBlock<T, Layout::scattered> block;
       for (int i = 0; i < width; ++i) block.at[i] = int32_t(offset(i < left ? line + i : first + count - 1) - origin);
