@@ -1,5 +1,13 @@
 /** The regulariser on its own, for inverse problems that it was not trained for (specification §8). */
-import type { Energy } from '../../inverse/index.js';
+import {
+  type AcceleratedGradientOptions,
+  type AcceleratedGradientResult,
+  acceleratedGradient,
+  type Energy,
+  type LinearOperator,
+  leastSquares,
+  sumEnergies,
+} from '../../inverse/index.js';
 import { mul, reshape, sum } from '../../ops/index.js';
 import { formatShape, type Tensor, tidy } from '../../tensor/index.js';
 import { energyAndGradient } from './gradient.js';
@@ -29,4 +37,25 @@ export function regularizerEnergy(R: TotalDeepVariation, weight = 1): Energy {
         return { value: mul(sum(energy), weight), gradient: reshape(mul(gradient, weight), x.shape) };
       }),
   };
+}
+
+/**
+ * A local minimum of lambda/2 |A x - z|² + R(x) near x0, by accelerated gradient descent with backtracking (Algorithm 1).
+ * @param z measurements [..., outputShape]
+ * @param lambda weight of the data, > 0: the larger, the weaker the regularisation
+ * @param x0 first guess: images as for `regularizerEnergy`
+ * @throws RangeError for a lambda out of range or shapes that do not fit
+ */
+export function reconstructWith(
+  R: TotalDeepVariation,
+  operator: LinearOperator,
+  z: Tensor,
+  lambda: number,
+  x0: Tensor,
+  options: AcceleratedGradientOptions = {},
+): AcceleratedGradientResult {
+  if (!(lambda > 0 && lambda < Number.POSITIVE_INFINITY)) {
+    throw new RangeError(`Expected a finite number > 0 for lambda but received ${String(lambda)}`);
+  }
+  return acceleratedGradient(sumEnergies(leastSquares(operator, z, lambda), regularizerEnergy(R)), x0, options);
 }
