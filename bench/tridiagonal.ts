@@ -61,7 +61,7 @@ function contest(
     reset(); // LAPACK overwrites its arguments
     const start = performance.now();
     for (let s = 0; s < systems; s++) theirs(s);
-    peer.push(((performance.now() - start) * 1e6 - systems * foreignCost) / unknowns);
+    peer.push(((performance.now() - start) * 1e6 - systems * (foreignCosts[name] ?? 0)) / unknowns);
   }
   const ratio = theirs ? median(peer) / median(own) : null;
   if (args.json) {
@@ -78,15 +78,22 @@ function contest(
   );
 }
 
-/** Nanoseconds that a call costs by itself. */
-const foreignCost = lapack
-  ? median(
-      Array.from({ length: 9 }, () => {
-        const [n, v] = [new Int32Array([1]), new Float64Array([1])];
-        return time(() => lapack.dpttrs(n, v, v, v), 20_000);
-      }),
-    )
-  : 0;
+/** Nanoseconds that each routine's call costs by itself: longer argument lists cost more. */
+function callCosts(): Record<string, number> {
+  if (!lapack) return {};
+  const [n, v, w] = [new Int32Array([1]), new Float64Array([1]), new Float32Array([1])];
+  const calls: Record<string, () => void> = {
+    dpttrf: () => lapack.dpttrf(n, v, v),
+    dpttrs: () => lapack.dpttrs(n, v, v, v),
+    dptsv: () => lapack.dptsv(n, v, v, v),
+    sptsv: () => lapack.sptsv(n, w, w, w),
+    dgtsv: () => lapack.dgtsv(n, v, v, v, v),
+  };
+  return Object.fromEntries(
+    Object.entries(calls).map(([name, call]) => [name, median(Array.from({ length: 9 }, () => time(call, 20_000)))]),
+  );
+}
+const foreignCosts = callCosts();
 
 function batch(systems: number, length: number): void {
   const count = systems * length;
@@ -168,7 +175,11 @@ function batch(systems: number, length: number): void {
 if (args.child) {
   const cpu = devices()[0];
   if (!args.json)
-    console.log(`${cpu?.description}, ${cpu?.threads} thread(s), ${lapack?.path ?? 'no LAPACK'} (a call: ${foreignCost.toFixed(0)} ns)`);
+    console.log(
+      `${cpu?.description}, ${cpu?.threads} thread(s), ${lapack?.path ?? 'no LAPACK'} (calls: ${Object.values(foreignCosts)
+        .map((c) => c.toFixed(0))
+        .join(', ')} ns)`,
+    );
   for (const length of [8, 16, 32, 128, 512, 1024]) batch(Math.floor(65536 / length), length);
   batch(1, 1_000_000);
 } else {

@@ -118,7 +118,7 @@ template <class T> bool rows_crowd(int64_t n) { return n * int64_t(sizeof(T)) >=
 
 template <class T> void average_rows_staged(int64_t n, const int32_t *at, const T *y, const T *v, T *out) {
   using L = Lanes<T>;
-  constexpr int64_t WINDOW = 128, PITCH = WINDOW + 64 / sizeof(T);
+  constexpr int64_t WINDOW = 256, PITCH = WINDOW + 64 / sizeof(T);
   alignas(64) T levels[L::width * PITCH], values[L::width * PITCH], means[L::width * PITCH];
   int32_t rows[L::width];
   for (int i = 0; i < L::width; ++i) rows[i] = int32_t(i * PITCH);
