@@ -1,4 +1,4 @@
-# libtautgrad_cuda.so: static CUDA runtime, the driver alone is needed at run time. cuDNN and cuBLAS are opened by the library itself.
+# libtautgrad_cuda.so: static CUDA runtime, the driver alone is needed at run time.
 set(TG_CUDA_ARCHITECTURES "75-real;80-real;86-real;89-real;90-real;100-real;120" CACHE STRING "as CMAKE_CUDA_ARCHITECTURES; the last one with PTX")
 set(CMAKE_CUDA_ARCHITECTURES ${TG_CUDA_ARCHITECTURES})
 enable_language(CUDA)
