@@ -1,4 +1,7 @@
 export { prox2dAsync } from './async.js';
+export { type Flow, flow, flowAsync } from './flow.js';
+export type { FlowStep } from './flow-march.js';
+export type { FlowOptions } from './flow-options.js';
 export { lambdaMax, totalVariation } from './measure.js';
 export { type Prox1dOptions, prox1d } from './prox1d.js';
 export { type Prox2dOptions, prox2d, type Solution2d, solve2d } from './prox2d.js';
