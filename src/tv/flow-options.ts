@@ -65,7 +65,7 @@ export function checkBoolean(value: boolean, name: string): boolean {
   return value;
 }
 
-function checkPositive(value: number, name: string): number {
+export function checkPositive(value: number, name: string): number {
   if (!(value > 0 && value < Number.POSITIVE_INFINITY))
     throw new RangeError(`Expected a number > 0 for ${name} but received ${String(value)}`);
   return value;

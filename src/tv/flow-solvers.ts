@@ -215,17 +215,17 @@ export function variation(x: Tensor, { isotropic, coupled }: Geometry): Float64A
   return tidy(() => {
     const field = gradientField(cast(x, 'float64'), 2);
     const lengths = isotropic ? sqrt(squaredLengths(field, { dims: 2, coupled })) : abs(field);
-    return perImage(lengths, x, coupled);
+    return imageSums(lengths, x, { coupled });
   });
 }
 
 /** Σ (a - b)² in double, one number per image. */
 export function squaredDistance(a: Tensor, b: Tensor, coupled: boolean): Float64Array {
-  return tidy(() => perImage(square(sub(cast(a, 'float64'), cast(b, 'float64'))), a, coupled));
+  return tidy(() => imageSums(square(sub(cast(a, 'float64'), cast(b, 'float64'))), a, { coupled }));
 }
 
 /** Sums over all but the axes that count images of x. */
-function perImage(value: Tensor, x: Tensor, coupled: boolean): Float64Array {
+export function imageSums(value: Tensor, x: Tensor, { coupled }: Pick<Geometry, 'coupled'>): Float64Array {
   const lead = x.rank - (coupled ? 3 : 2);
   const axes = Array.from({ length: value.rank - lead }, (_, k) => lead + k);
   return Float64Array.from(sum(value, { axes }).toTypedArray());
@@ -236,7 +236,7 @@ function certify(x: Tensor, y: Tensor, dual: Tensor, lambda: Tensor, geometry: G
   return tidy(() => {
     const [from, to, u] = [cast(x, 'float64'), cast(y, 'float64'), cast(dual, 'float64')];
     const total = variation(to, geometry);
-    const pairing = perImage(mul(u, gradientField(to, 2)), x, geometry.coupled);
+    const pairing = imageSums(mul(u, gradientField(to, 2)), x, geometry);
     const residual = squaredDistance(to, sub(from, gradientAdjoint(u, 2)), geometry.coupled);
     const moved = squaredDistance(to, from, geometry.coupled);
     const weights = Float64Array.from(lambda.toTypedArray());
