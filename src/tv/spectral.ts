@@ -88,19 +88,27 @@ export class Spectrum {
 
   /** The structures that outlive `time`, with the residual. */
   low(time: number): Tensor {
-    return this.filter((t) => (t > checkTime(time, 'time') ? 1 : 0), { residual: 1 });
+    const gone = this.#by(time, 'time');
+    return this.filter((t) => (gone(t) ? 0 : 1), { residual: 1 });
   }
 
   /** The structures gone by `time`: f - low(time). */
   high(time: number): Tensor {
-    return this.filter((t) => (t > checkTime(time, 'time') ? 0 : 1), { residual: 0 });
+    const gone = this.#by(time, 'time');
+    return this.filter((t) => (gone(t) ? 1 : 0), { residual: 0 });
   }
 
   /** The bands of times in (from, to], without the residual: high(to) - high(from). */
   band(from: number, to: number): Tensor {
-    checkTime(from, 'from');
-    if (!(checkTime(to, 'to') > from)) throw new RangeError(`Expected a time after ${from} for to but received ${String(to)}`);
-    return this.filter((t) => (t > from && t <= to ? 1 : 0), { residual: 0 });
+    const [before, until] = [this.#by(from, 'from'), this.#by(to, 'to')];
+    if (!(to > from)) throw new RangeError(`Expected a time after ${from} for to but received ${String(to)}`);
+    return this.filter((t) => (until(t) && !before(t) ? 1 : 0), { residual: 0 });
+  }
+
+  /** Whether a band lies at or before a limit, which k · step may miss by rounding. */
+  #by(limit: number, name: string): (time: number) => boolean {
+    if (!(limit >= 0)) throw new RangeError(`Expected a number >= 0 for ${name} but received ${String(limit)}`);
+    return (time) => time <= limit + 1e-6 * this.step;
   }
 
   dispose(): void {
@@ -119,11 +127,6 @@ const describe = (values: Float64Array): string => {
   const bad = values.find((value) => !Number.isFinite(value));
   return bad === undefined ? `${values.length}` : `${bad} among them`;
 };
-
-function checkTime(time: number, name: string): number {
-  if (!(time >= 0)) throw new RangeError(`Expected a number >= 0 for ${name} but received ${String(time)}`);
-  return time;
-}
 
 /**
  * The spectral decomposition of each image by its total-variation flow (Gilboa, "A total variation spectral framework for scale and texture
