@@ -20,7 +20,8 @@ template <class T, int DIMS> struct RofCertificate {
 
   int64_t plane() const { return field.rows * field.width; }
 
-  // The feasible dual of one layer in double: [channels][DIMS][rows][width + 1], a row's first entry being the 0 before it. row: width doubles.
+  // The feasible dual of one layer in double: [channels][DIMS][rows][width + 1], a row's first entry being the 0 before it. row: width
+  // doubles.
   void feasible(int64_t l, double *out, double *row) const {
     const int64_t w = field.width, part = field.rows * (w + 1), parts = field.channels * DIMS;
     const double limit = lambda * lambda;
