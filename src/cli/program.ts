@@ -1,5 +1,14 @@
 import { Command, Option } from 'commander';
-import { lambdaOrAuto, nonNegativeNumber, positiveInteger, positiveNumber, seedNumber, sigmaOrAuto } from './options.js';
+import {
+  fraction,
+  increasingNumbers,
+  lambdaOrAuto,
+  nonNegativeNumber,
+  positiveInteger,
+  positiveNumber,
+  seedNumber,
+  sigmaOrAuto,
+} from './options.js';
 import { withTrainingOptions } from './training/options.js';
 import { version } from './version.js';
 
@@ -115,6 +124,7 @@ export function createProgram(): Command {
     .action(async (options) => (await import('./commands/eval-denoise.js')).evalDenoise(options));
 
   addReconstruct(program);
+  addFlow(program);
 
   command(
     program,
@@ -166,6 +176,43 @@ export function createProgram(): Command {
     .action(async (options) => (await import('./commands/quickstart.js')).quickstart(options));
 
   return program;
+}
+
+/** `tautgrad flow` */
+function addFlow(program: Command): void {
+  command(
+    program,
+    'flow',
+    'the total-variation flow of an image at given times, its spectrum and filters, as pictures and a page',
+    'tautgrad flow photo.jpg --times 0.02,0.1,0.5 --out runs/flow',
+    'tautgrad flow photo.jpg --times 0.1,1 --spectral --colour vectorial',
+    'tautgrad flow photo.jpg --times 0.5 --filter band 0.02 0.1',
+  )
+    .argument('<in>', 'image to read (PNG, JPEG, WebP, TIFF; 8 or 16 bits)')
+    .addOption(
+      new Option('--times <list>', 'times to show, for values 0 … 1: a disc of radius r and contrast c lasts until c r / 2')
+        .argParser(increasingNumbers)
+        .default([0.02, 0.05, 0.1, 0.2, 0.5], '0.02,0.05,0.1,0.2,0.5'),
+    )
+    .option('--out <folder>', 'folder of the pictures and of report.html', 'runs/flow')
+    .addOption(
+      new Option('--colour <name>', 'of colour images: by-channel, or vectorial (the channels share their edges)')
+        .choices(['by-channel', 'vectorial'])
+        .default('by-channel'),
+    )
+    .addOption(new Option('--anisotropic', '|dx| + |dy| instead of isotropic total variation').conflicts('colour'))
+    .addOption(
+      new Option(
+        '--accuracy <number>',
+        'certified root mean square error, as a share of the range of the values (default: 1e-3)',
+      ).argParser(fraction),
+    )
+    .addOption(new Option('--step <number>', 'longest time step, instead of an accuracy').argParser(positiveNumber).conflicts('accuracy'))
+    .option('--spectral', 'also the spectrum, and the image as a sum of bands')
+    .option('--filter <words...>', 'also a filtered picture: "low T", "high T" or "band A B", with times of the spectrum')
+    .option('--bands <number>', 'bands of the spectrum', positiveInteger, 50)
+    .option('--end-time <number>', 'end of the spectrum (default: the last of --times)', positiveNumber)
+    .action(async (input: string, options) => (await import('./commands/flow.js')).flowCommand(input, options));
 }
 
 /** `tautgrad reconstruct ct|mri|sr`: each simulates a scanner on a clean image, reconstructs, and writes a report. */
