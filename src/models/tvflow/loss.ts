@@ -10,6 +10,8 @@ export interface FlowLossOptions {
   phiBoundary?: PhiBoundary;
   /** Weight of the second term for images of 96 × 96 pixels; for others it is scaled by (96² / pixels)², as the bracket grows with the pixels. Default 1e-4. */
   tvWeight?: number;
+  /** Weight of the last term. Default 1. */
+  initialWeight?: number;
   /** In TV_ε(u) = Σ sqrt(|∇u|² + ε²). Default 1e-5. */
   epsilon?: number;
   /** What of |φ| may not exceed 1: its 'square' (default, the authors' code) or the 'length' itself (the paper). */
@@ -41,14 +43,14 @@ export interface FlowLossTerms {
 
 /** The settings with their defaults. @throws TypeError or RangeError for those outside their range */
 export function checkLossOptions(options: FlowLossOptions): Required<FlowLossOptions> {
-  const { phiBoundary = 'natural', tvWeight = 1e-4, epsilon = 1e-5, normalisation = 'square', minimalNorm = 0 } = options;
+  const { phiBoundary = 'natural', tvWeight = 1e-4, initialWeight = 1, epsilon = 1e-5, normalisation = 'square', minimalNorm = 0 } = options;
   checkBoundary(phiBoundary);
-  for (const [name, value] of Object.entries({ tvWeight, epsilon, minimalNorm })) {
+  for (const [name, value] of Object.entries({ tvWeight, initialWeight, epsilon, minimalNorm })) {
     if (!(value >= 0) || !Number.isFinite(value)) throw new RangeError(`Expected a finite number >= 0 for ${name} but received ${String(value)}`);
   }
   if (normalisation !== 'square' && normalisation !== 'length')
     throw new TypeError(`Expected 'square' or 'length' for normalisation but received ${String(normalisation)}`);
-  return { phiBoundary, tvWeight, epsilon, normalisation, minimalNorm };
+  return { phiBoundary, tvWeight, initialWeight, epsilon, normalisation, minimalNorm };
 }
 
 /** The weight of the second term for images of this size. */
@@ -66,7 +68,7 @@ const squaredLength = (phi: Tensor): Tensor => sum(square(phi), { axes: [-3] });
  * Differentiable in everything.
  */
 export function flowLoss({ u, ut, phi, initial }: FlowState, f: Tensor, options: FlowLossOptions = {}): FlowLossTerms {
-  const { phiBoundary, tvWeight, epsilon, normalisation, minimalNorm } = checkLossOptions(options);
+  const { phiBoundary, tvWeight, initialWeight, epsilon, normalisation, minimalNorm } = checkLossOptions(options);
   checkFloat(u, 'u');
   checkPlane(u, 'u');
   const [h, w] = u.shape.slice(-2) as [number, number];
@@ -89,7 +91,7 @@ export function flowLoss({ u, ut, phi, initial }: FlowState, f: Tensor, options:
     // The root of a square near 0 has no derivative; below length 1 the term is 0 whatever is rooted.
     const excess = normalisation === 'square' ? sub(squares, 1) : sub(sqrt(add(relu(sub(squares, 1)), 1)), 1);
     const outside = mean(relu(excess));
-    const start = mean(square(sub(initial, f)));
+    const start = mul(mean(square(sub(initial, f))), initialWeight);
     let total = add(add(temporal, tv), add(outside, start));
     if (minimalNorm > 0) total = add(total, mul(mean(square(div)), minimalNorm));
     return { total, temporal, tv, normalisation: outside, initial: start };

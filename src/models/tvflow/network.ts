@@ -1,8 +1,8 @@
 /** TVflowNET: one evaluation of a small convolutional network predicts the TV flow of an image at any time, and its dual field. */
 import { jvp } from '../../autodiff/index.js';
 import { Conv2d, init, Module } from '../../nn/index.js';
-import { add, broadcastTo, checkFloat, concat, div, maximum, mul, narrow, padMode, reshape, softplus, sqrt, square, sum } from '../../ops/index.js';
-import { formatShape, full, ones, sizeOf, type Tensor, tidy } from '../../tensor/index.js';
+import { add, broadcastTo, checkFloat, concat, div, maximum, mean, mul, narrow, padMode, reshape, softplus, sqrt, square, sub, sum } from '../../ops/index.js';
+import { formatShape, full, ones, type Tensor, tidy } from '../../tensor/index.js';
 import { checkBoundary, checkPlane, type PhiBoundary, restrictField } from './operators.js';
 
 export interface NetworkOptions {
@@ -16,6 +16,8 @@ export interface NetworkOptions {
   normalizePhi?: boolean;
   /** Initial weights of the inner layers; the last layer starts a hundred times smaller than He's. Default 'he-uniform'. */
   init?: 'he-uniform' | 'orthogonal';
+  /** The network sees f minus its mean: the flow commutes with adding a constant, so must û and φ̂. Default false. */
+  centered?: boolean;
   /** What the images' values 0 … 1 are multiplied by before the network sees them; times belong to the scaled images. Default 5. */
   scale?: number;
 }
@@ -47,7 +49,7 @@ export class TVFlowNet extends Module {
 
   constructor(options: NetworkOptions = {}) {
     super();
-    const { activations = 'relu+softplus', padding = 'zero', phiBoundary = 'natural', normalizePhi = false, scale = 5 } = options;
+    const { activations = 'relu+softplus', padding = 'zero', phiBoundary = 'natural', normalizePhi = false, centered = false, scale = 5 } = options;
     const chosen = { activations, padding, init: options.init ?? 'he-uniform' };
     for (const [name, values] of Object.entries(choices)) {
       const value = chosen[name as keyof typeof chosen];
@@ -57,7 +59,7 @@ export class TVFlowNet extends Module {
       }
     }
     if (!(scale > 0) || !Number.isFinite(scale)) throw new RangeError(`Expected a finite number > 0 for scale but received ${String(scale)}`);
-    this.options = { ...chosen, phiBoundary: checkBoundary(phiBoundary), normalizePhi: Boolean(normalizePhi), scale };
+    this.options = { ...chosen, phiBoundary: checkBoundary(phiBoundary), normalizePhi: Boolean(normalizePhi), centered: Boolean(centered), scale };
     const inner = chosen.init === 'orthogonal' ? (shape: readonly number[]) => init.orthogonal(shape) : (shape: readonly number[]) => init.kaimingUniform(shape);
     // A small last layer: û starts near f.
     const last = (shape: readonly number[]): Tensor => tidy(() => mul(inner(shape), 0.01));
@@ -99,7 +101,7 @@ export class TVFlowNet extends Module {
   predict(f: Tensor, t: number | Tensor): Prediction {
     return tidy(() => {
       const planes = this.#planes(f);
-      return this.#split(planes, this.forward(concat([planes, this.#times(f, planes, t)], 1)), f);
+      return this.#split(planes, this.forward(concat([this.#seen(planes), this.#times(f, planes, t)], 1)), f);
     });
   }
 
@@ -107,8 +109,8 @@ export class TVFlowNet extends Module {
   predictWithDerivative(f: Tensor, t: number | Tensor): Prediction & { ut: Tensor } {
     return tidy(() => {
       const planes = this.#planes(f);
-      const times = this.#times(f, planes, t);
-      const { value, tangent } = jvp((s: Tensor) => this.forward(concat([planes, s], 1)), [times] as const, [ones(times.shape, f.dtype as 'float32')] as const);
+      const [times, seen] = [this.#times(f, planes, t), this.#seen(planes)];
+      const { value, tangent } = jvp((s: Tensor) => this.forward(concat([seen, s], 1)), [times] as const, [ones(times.shape, f.dtype as 'float32')] as const);
       return { ...this.#split(planes, value, f), ut: reshape(narrow(tangent, 1, 0, 1), f.shape) };
     });
   }
@@ -121,6 +123,10 @@ export class TVFlowNet extends Module {
     if (this.options.padding === 'reflect' && Math.min(h, w) < 2)
       throw new RangeError(`Expected images of at least 2 × 2 pixels for f but received shape ${formatShape(f.shape)}`);
     return reshape(f, [-1, 1, h, w]);
+  }
+
+  #seen(planes: Tensor): Tensor {
+    return this.options.centered ? sub(planes, mean(planes, { axes: [-2, -1], keepDims: true })) : planes;
   }
 
   #times(f: Tensor, planes: Tensor, t: number | Tensor): Tensor {
