@@ -1,9 +1,10 @@
 /** How close a predicted flow comes to the model-driven one: PSNR over the whole series, SSIM frame by frame (specification §5). */
 import { type Image, makeImage } from '../../data/index.js';
 import { psnr, ssim } from '../../metrics/index.js';
-import { mul, stack } from '../../ops/index.js';
+import { mul, narrow, reshape, stack } from '../../ops/index.js';
 import { Tensor, tidy } from '../../tensor/index.js';
 import { solveRof } from '../../tv/index.js';
+import { solveSpaceTime } from './joint.js';
 import type { TVFlowNet } from './network.js';
 import { predictSeries } from './predict.js';
 
@@ -75,12 +76,41 @@ export interface FlowReference {
   series: Tensor;
 }
 
-/** The model-driven flow of a picture with values 0 … 1. The caller disposes the tensors. */
-export function referenceOf(name: string, image: Image, scale: number, options: SeriesOptions = {}): FlowReference {
+/**
+ * The flow of a picture with values 0 … 1: 'flow' (default), model-driven, or 'joint', by joint space-time optimisation. The caller disposes
+ * the tensors.
+ */
+export function referenceOf(
+  name: string,
+  image: Image,
+  scale: number,
+  { against = 'flow', ...options }: SeriesOptions & { against?: 'flow' | 'joint' } = {},
+): FlowReference {
   const { data, channels, height, width } = image;
   return tidy(() => {
     const f = mul(Tensor.from(data, [channels, height, width]), scale);
-    return { name, f, series: referenceSeries(f, options) };
+    if (against === 'flow') return { name, f, series: referenceSeries(f, options) };
+    const times = seriesTimes(options);
+    return { name, f, series: solveSpaceTime(f, { points: times.length, endTime: times.at(-1) as number }).u };
+  });
+}
+
+/** The model-driven flow of a picture with values 0 … 1 at some times, which count on values scaled by `scale`; in steps of 0.02 or less. */
+export function referenceImages(image: Image, scale: number, times: readonly number[]): Image[] {
+  const { data, channels, height, width } = image;
+  return tidy(() => {
+    let u: Tensor = mul(Tensor.from(data, [channels, height, width]), scale);
+    let now = 0;
+    return times.map((time) => {
+      const steps = Math.ceil((time - now) / 0.02 - 1e-9);
+      if (steps > 0) {
+        const series = referenceSeries(u, { points: steps + 1, step: (time - now) / steps });
+        u = narrow(series, 0, steps, steps + 1);
+        u = reshape(u, u.shape.slice(1));
+      }
+      now = time;
+      return makeImage(channels, height, width, mul(u, 1 / scale).toTypedArray() as Float32Array);
+    });
   });
 }
 

@@ -2,6 +2,7 @@ export {
   type FlowReference,
   type FlowScore,
   networkPsnr,
+  referenceImages,
   referenceOf,
   referenceSeries,
   type SeriesOptions,

@@ -43,10 +43,18 @@ export interface FlowLossTerms {
 
 /** The settings with their defaults. @throws TypeError or RangeError for those outside their range */
 export function checkLossOptions(options: FlowLossOptions): Required<FlowLossOptions> {
-  const { phiBoundary = 'natural', tvWeight = 1e-4, initialWeight = 1, epsilon = 1e-5, normalisation = 'square', minimalNorm = 0 } = options;
+  const {
+    phiBoundary = 'natural',
+    tvWeight = 1e-4,
+    initialWeight = 1,
+    epsilon = 1e-5,
+    normalisation = 'square',
+    minimalNorm = 0,
+  } = options;
   checkBoundary(phiBoundary);
   for (const [name, value] of Object.entries({ tvWeight, initialWeight, epsilon, minimalNorm })) {
-    if (!(value >= 0) || !Number.isFinite(value)) throw new RangeError(`Expected a finite number >= 0 for ${name} but received ${String(value)}`);
+    if (!(value >= 0) || !Number.isFinite(value))
+      throw new RangeError(`Expected a finite number >= 0 for ${name} but received ${String(value)}`);
   }
   if (normalisation !== 'square' && normalisation !== 'length')
     throw new TypeError(`Expected 'square' or 'length' for normalisation but received ${String(normalisation)}`);

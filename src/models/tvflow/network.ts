@@ -1,7 +1,24 @@
 /** TVflowNET: one evaluation of a small convolutional network predicts the TV flow of an image at any time, and its dual field. */
 import { jvp } from '../../autodiff/index.js';
 import { Conv2d, init, Module } from '../../nn/index.js';
-import { add, broadcastTo, checkFloat, concat, div, maximum, mean, mul, narrow, padMode, reshape, softplus, sqrt, square, sub, sum } from '../../ops/index.js';
+import {
+  add,
+  broadcastTo,
+  checkFloat,
+  concat,
+  div,
+  maximum,
+  mean,
+  mul,
+  narrow,
+  padMode,
+  reshape,
+  softplus,
+  sqrt,
+  square,
+  sub,
+  sum,
+} from '../../ops/index.js';
 import { formatShape, full, ones, type Tensor, tidy } from '../../tensor/index.js';
 import { checkBoundary, checkPlane, type PhiBoundary, restrictField } from './operators.js';
 
@@ -49,7 +66,14 @@ export class TVFlowNet extends Module {
 
   constructor(options: NetworkOptions = {}) {
     super();
-    const { activations = 'relu+softplus', padding = 'zero', phiBoundary = 'natural', normalizePhi = false, centered = false, scale = 5 } = options;
+    const {
+      activations = 'relu+softplus',
+      padding = 'zero',
+      phiBoundary = 'natural',
+      normalizePhi = false,
+      centered = false,
+      scale = 5,
+    } = options;
     const chosen = { activations, padding, init: options.init ?? 'he-uniform' };
     for (const [name, values] of Object.entries(choices)) {
       const value = chosen[name as keyof typeof chosen];
@@ -58,9 +82,19 @@ export class TVFlowNet extends Module {
         throw new TypeError(`Expected ${list.slice(0, -1).join(', ')} or ${list.at(-1)} for ${name} but received ${String(value)}`);
       }
     }
-    if (!(scale > 0) || !Number.isFinite(scale)) throw new RangeError(`Expected a finite number > 0 for scale but received ${String(scale)}`);
-    this.options = { ...chosen, phiBoundary: checkBoundary(phiBoundary), normalizePhi: Boolean(normalizePhi), centered: Boolean(centered), scale };
-    const inner = chosen.init === 'orthogonal' ? (shape: readonly number[]) => init.orthogonal(shape) : (shape: readonly number[]) => init.kaimingUniform(shape);
+    if (!(scale > 0) || !Number.isFinite(scale))
+      throw new RangeError(`Expected a finite number > 0 for scale but received ${String(scale)}`);
+    this.options = {
+      ...chosen,
+      phiBoundary: checkBoundary(phiBoundary),
+      normalizePhi: Boolean(normalizePhi),
+      centered: Boolean(centered),
+      scale,
+    };
+    const inner =
+      chosen.init === 'orthogonal'
+        ? (shape: readonly number[]) => init.orthogonal(shape)
+        : (shape: readonly number[]) => init.kaimingUniform(shape);
     // A small last layer: û starts near f.
     const last = (shape: readonly number[]): Tensor => tidy(() => mul(inner(shape), 0.01));
     this.layers = Array.from(
@@ -82,7 +116,17 @@ export class TVFlowNet extends Module {
     return tidy(() => {
       let y = x;
       for (const [i, layer] of this.layers.entries()) {
-        const seen = padding === 'zero' ? y : padMode(y, [[1, 1], [1, 1]], 'reflect');
+        const seen =
+          padding === 'zero'
+            ? y
+            : padMode(
+                y,
+                [
+                  [1, 1],
+                  [1, 1],
+                ],
+                'reflect',
+              );
         const rectified = i < DEPTH - 1 && (activations === 'relu' || (activations === 'relu+softplus' && i === 0));
         const z = rectified ? layer.forwardRelu(seen) : layer.forward(seen);
         const next = rectified || i === DEPTH - 1 ? z : softplus(z);
@@ -110,7 +154,11 @@ export class TVFlowNet extends Module {
     return tidy(() => {
       const planes = this.#planes(f);
       const [times, seen] = [this.#times(f, planes, t), this.#seen(planes)];
-      const { value, tangent } = jvp((s: Tensor) => this.forward(concat([seen, s], 1)), [times] as const, [ones(times.shape, f.dtype as 'float32')] as const);
+      const { value, tangent } = jvp(
+        (s: Tensor) => this.forward(concat([seen, s], 1)),
+        [times] as const,
+        [ones(times.shape, f.dtype as 'float32')] as const,
+      );
       return { ...this.#split(planes, value, f), ut: reshape(narrow(tangent, 1, 0, 1), f.shape) };
     });
   }
@@ -136,7 +184,9 @@ export class TVFlowNet extends Module {
     }
     checkFloat(t, 't');
     if (t.size !== 1 && t.size !== planes.shape[0])
-      throw new RangeError(`Expected one time, or one for each of ${planes.shape[0]} images, for t but received shape ${formatShape(t.shape)}`);
+      throw new RangeError(
+        `Expected one time, or one for each of ${planes.shape[0]} images, for t but received shape ${formatShape(t.shape)}`,
+      );
     if (t.dtype !== f.dtype) throw new TypeError(`Expected ${f.dtype} for t, as f has, but received ${t.dtype}`);
     return broadcastTo(reshape(t, [-1, 1, 1, 1]), planes.shape);
   }

@@ -10,7 +10,8 @@ import { type DType, formatShape, Tensor, tidy } from '../../tensor/index.js';
 export type PhiBoundary = 'natural' | 'frame';
 
 export function checkBoundary(value: unknown): PhiBoundary {
-  if (value !== 'natural' && value !== 'frame') throw new TypeError(`Expected 'natural' or 'frame' for phiBoundary but received ${String(value)}`);
+  if (value !== 'natural' && value !== 'frame')
+    throw new TypeError(`Expected 'natural' or 'frame' for phiBoundary but received ${String(value)}`);
   return value;
 }
 
@@ -67,5 +68,6 @@ export function fieldMask(phi: Tensor, boundary: PhiBoundary): Tensor {
 
 /** @throws RangeError unless x is [..., h, w] with at least one pixel */
 export function checkPlane(x: Tensor, name: string): void {
-  if (x.rank < 2 || x.size === 0) throw new RangeError(`Expected at least one pixel and 2 axes for ${name} but received shape ${formatShape(x.shape)}`);
+  if (x.rank < 2 || x.size === 0)
+    throw new RangeError(`Expected at least one pixel and 2 axes for ${name} but received shape ${formatShape(x.shape)}`);
 }

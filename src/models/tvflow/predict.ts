@@ -47,7 +47,12 @@ export function predictSeries(network: TVFlowNet, f: Tensor, times: readonly num
     }
     const lead = [times.length, ...f.shape.slice(0, -2)];
     const joined = (field: keyof Prediction): Tensor =>
-      parts.length === 1 ? parts[0]![field] : concat(parts.map((part) => part[field]), 0);
+      parts.length === 1
+        ? parts[0]![field]
+        : concat(
+            parts.map((part) => part[field]),
+            0,
+          );
     return { u: reshape(joined('u'), [...lead, h, w]), phi: reshape(joined('phi'), [...lead, 2, h, w]) };
   });
 }

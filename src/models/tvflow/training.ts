@@ -47,8 +47,11 @@ export function flowTrainer(options: FlowTrainingOptions): Trainer<PatchBatch> {
   if (!Number.isInteger(batchSize) || batchSize < 1)
     throw new RangeError(`Expected an integer >= 1 for batchSize but received ${String(batchSize)}`);
   if (!Number.isInteger(timesPerImage) || timesPerImage < 1 || batchSize % timesPerImage !== 0)
-    throw new RangeError(`Expected an integer >= 1 that divides the batch of ${batchSize} for timesPerImage but received ${String(timesPerImage)}`);
-  if (!(endTime > 0) || !Number.isFinite(endTime)) throw new RangeError(`Expected a finite number > 0 for endTime but received ${String(endTime)}`);
+    throw new RangeError(
+      `Expected an integer >= 1 that divides the batch of ${batchSize} for timesPerImage but received ${String(timesPerImage)}`,
+    );
+  if (!(endTime > 0) || !Number.isFinite(endTime))
+    throw new RangeError(`Expected a finite number > 0 for endTime but received ${String(endTime)}`);
   const { phiBoundary, scale } = model.options;
   const loss = checkLossOptions({ ...options.loss, phiBoundary });
   const schedule = options.schedule ?? schedules.warmUp(100, schedules.cosine(0.01));
