@@ -100,10 +100,10 @@ export function createProgram(): Command {
       'tvflow',
       'train TVflowNET, which predicts the total-variation flow of an image at any time, without solved flows',
       'tautgrad train tvflow --data photos --validation held-out --minutes 30',
-      'tautgrad train tvflow --data STL10 --batch 8 --learning-rate 5e-4 --schedule constant --steps 34375',
+      'tautgrad train tvflow --data STL10 --batch 8 --learning-rate 5e-4 --schedule constant --tv-weight 1e-4 --initial-weight 1 --input plain --steps 34375',
       'tautgrad train tvflow --out runs/tvflow --resume',
     ),
-    { out: 'runs/tvflow', batch: 8, patch: 96, learningRate: 2e-3 },
+    { out: 'runs/tvflow', batch: 2, patch: 96, learningRate: 2e-3 },
   )
     .addOption(
       new Option('--activations <names>', 'of the seven inner layers (default: relu+softplus, ReLU after the first)').choices([
@@ -115,15 +115,15 @@ export function createProgram(): Command {
     .addOption(new Option('--boundary <name>', 'where the dual field vanishes (default: natural)').choices(['natural', 'frame']))
     .addOption(new Option('--padding <name>', 'around the images (default: zero)').choices(['zero', 'reflect']))
     .addOption(new Option('--init <name>', 'initial weights (default: he-uniform)').choices(['he-uniform', 'orthogonal']))
-    .option('--centered', 'the network sees the image minus its mean')
+    .addOption(new Option('--input <name>', 'what the network sees: the image minus its mean, or as it is (default: centered)').choices(['centered', 'plain']))
     .option('--normalize-phi', 'divide the dual field by its length where that exceeds 1')
     .option(
       '--times-per-image <number>',
       'times per image of a batch, the first of them 0 where there are more than one (default: 1)',
       positiveInteger,
     )
-    .option('--tv-weight <number>', 'weight of the subgradient term, for 96×96 pixels (default: 1e-4)', nonNegativeNumber)
-    .option('--initial-weight <number>', 'weight of the initial condition (default: 1)', nonNegativeNumber)
+    .option('--tv-weight <number>', 'weight of the subgradient term, for 96×96 pixels (default: 1e-6; the paper: 1e-4)', nonNegativeNumber)
+    .option('--initial-weight <number>', 'weight of the initial condition (default: 10; the paper: 1)', nonNegativeNumber)
     .action(async (options) => (await import('./commands/train-tvflow.js')).trainTvflow(options));
 
   const evaluate = group(program, 'eval', 'measure a network');

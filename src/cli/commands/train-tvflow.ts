@@ -16,6 +16,7 @@ import {
 } from '../../models/tvflow/index.js';
 import type { RunOutcome } from '../../report/index.js';
 import { outsideScopes } from '../../tensor/index.js';
+import { UsageError } from '../failure.js';
 import { middle, type NamedImage, zoomOf } from '../training/denoising.js';
 import { runTrainingCommand, type TrainingCommand } from '../training/session.js';
 import { commonSettings, type Given, newCommonSettings, type RunOptions } from '../training/settings.js';
@@ -26,7 +27,7 @@ const schema = commonSettings.extend({
   boundary: z.enum(['natural', 'frame']),
   padding: z.enum(['zero', 'reflect']),
   init: z.enum(['he-uniform', 'orthogonal']),
-  centered: z.boolean(),
+  input: z.enum(['centered', 'plain']),
   normalizePhi: z.boolean(),
   timesPerImage: z.int().positive(),
   tvWeight: z.number().nonnegative(),
@@ -53,21 +54,27 @@ const referencesOf = (images: readonly NamedImage[], scale: number): FlowReferen
 const command: TrainingCommand<FlowSettings, TVFlowNet> = {
   name: 'train tvflow',
   schema,
-  settings: (given) => ({
-    command: 'train tvflow',
-    ...newCommonSettings({ ...given, clip: given.clip ?? 1 }, { batch: 8, patch: SIDE, learningRate: 2e-3 }),
-    activations: given.activations ?? 'relu+softplus',
-    boundary: given.boundary ?? 'natural',
-    padding: given.padding ?? 'zero',
-    init: given.init ?? 'he-uniform',
-    centered: given.centered ?? false,
-    normalizePhi: given.normalizePhi ?? false,
-    timesPerImage: given.timesPerImage ?? 1,
-    tvWeight: given.tvWeight ?? 1e-4,
-    initialWeight: given.initialWeight ?? 1,
-  }),
-  model: ({ activations, boundary, padding, init, centered, normalizePhi }) =>
-    new TVFlowNet({ activations, phiBoundary: boundary, padding, init, centered, normalizePhi }),
+  settings: (given) => {
+    const common = newCommonSettings({ ...given, clip: given.clip ?? 1 }, { batch: 2, patch: SIDE, learningRate: 2e-3 });
+    const timesPerImage = given.timesPerImage ?? 1;
+    if (common.batch % timesPerImage !== 0)
+      throw new UsageError(`Expected a --batch that --times-per-image divides but received ${common.batch} and ${timesPerImage}`);
+    return {
+      command: 'train tvflow',
+      ...common,
+      activations: given.activations ?? 'relu+softplus',
+      boundary: given.boundary ?? 'natural',
+      padding: given.padding ?? 'zero',
+      init: given.init ?? 'he-uniform',
+      input: given.input ?? 'centered',
+      normalizePhi: given.normalizePhi ?? false,
+      timesPerImage,
+      tvWeight: given.tvWeight ?? 1e-6,
+      initialWeight: given.initialWeight ?? 10,
+    };
+  },
+  model: ({ activations, boundary, padding, init, input, normalizePhi }) =>
+    new TVFlowNet({ activations, phiBoundary: boundary, padding, init, centered: input === 'centered', normalizePhi }),
   describe: describeFlowNet,
   headline: ({ activations }, model) => `TVflowNET with ${activations.replace('+', ' and ')} (${model.parameterCount} weights)`,
   evaluator: (_settings, images) => {
