@@ -103,7 +103,7 @@ export function createProgram(): Command {
       'tautgrad train tvflow --data STL10 --batch 8 --learning-rate 5e-4 --schedule constant --tv-weight 1e-4 --initial-weight 1 --input plain --steps 34375',
       'tautgrad train tvflow --out runs/tvflow --resume',
     ),
-    { out: 'runs/tvflow', batch: 2, patch: 96, learningRate: 2e-3 },
+    { out: 'runs/tvflow', batch: 2, patch: 96, learningRate: 3e-3, clip: 1 },
   )
     .addOption(
       new Option('--activations <names>', 'of the seven inner layers (default: relu+softplus, ReLU after the first)').choices([

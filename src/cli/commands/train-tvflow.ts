@@ -55,7 +55,7 @@ const command: TrainingCommand<FlowSettings, TVFlowNet> = {
   name: 'train tvflow',
   schema,
   settings: (given) => {
-    const common = newCommonSettings({ ...given, clip: given.clip ?? 1 }, { batch: 2, patch: SIDE, learningRate: 2e-3 });
+    const common = newCommonSettings({ ...given, clip: given.clip ?? 1 }, { batch: 2, patch: SIDE, learningRate: 3e-3 });
     const timesPerImage = given.timesPerImage ?? 1;
     if (common.batch % timesPerImage !== 0)
       throw new UsageError(`Expected a --batch that --times-per-image divides but received ${common.batch} and ${timesPerImage}`);
