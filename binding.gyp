@@ -23,6 +23,7 @@
       "native/cpu/conv_frame.cpp",
       "native/cpu/scale_blur.cpp",
       "native/cpu/log_student.cpp",
+      "native/cpu/softplus.cpp",
       "native/cpu/tridiagonal.cpp",
       "native/cpu/random.cpp",
       "native/cpu/optimizer.cpp",

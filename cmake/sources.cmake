@@ -19,6 +19,7 @@ set(TG_ISA_SOURCES
   native/cpu/conv_frame.cpp
   native/cpu/scale_blur.cpp
   native/cpu/log_student.cpp
+  native/cpu/softplus.cpp
   native/cpu/tridiagonal.cpp
   native/cpu/random.cpp
   native/cpu/optimizer.cpp
@@ -50,5 +51,6 @@ set(TG_CUDA_SOURCES
   native/cuda/prox2d.cu
   native/cuda/rof.cu
   native/cuda/log_student.cu
+  native/cuda/softplus.cu
   native/cuda/scale_blur.cu
   native/cuda/conv_frame.cu)

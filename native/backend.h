@@ -183,6 +183,8 @@ typedef struct tg_backend {
   int (*scale_blur)(int64_t dtype, int64_t planes, int64_t h, int64_t w, int64_t transposed, const void *x, void *y);
   /* y = phi^(order)(x) a b, order 0 to 3, with phi(x) = log(1 + nu x^2) / (2 nu); a, b: NULL (both, or b) or like x. */
   int (*log_student)(int64_t dtype, int64_t order, double nu, int64_t n, const void *x, const void *a, const void *b, void *y);
+  /* y = softplus^(order)(x) a b, order 1 to 3; a, b: NULL (both, or b) or like x. */
+  int (*softplus_derivative)(int64_t dtype, int64_t order, int64_t n, const void *x, const void *a, const void *b, void *y);
   /* Batched tridiagonal systems, LAPACK's meanings, systems along the middle axis; rhs has the layout of `lines`, d too; e, dl, du have n
    * - 1. status (int32 per system): 0, or the 1-based index of the first pivot that is not positive (pttrf) or is zero (gtsv). */
   int (*pttrf)(int64_t dtype, const tg_lines *lines, const void *d, const void *e, void *d_out, void *l_out, void *status);

@@ -94,6 +94,7 @@ const tg_backend *make_table() {
   register_prox2d(&t);
   register_rof(&t);
   register_log_student(&t);
+  register_softplus(&t);
   register_scale_blur(&t);
   register_conv_frame(&t);
   return &t;

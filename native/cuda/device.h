@@ -62,6 +62,7 @@ void register_jumps(tg_backend *);
 void register_prox2d(tg_backend *);
 void register_rof(tg_backend *);
 void register_log_student(tg_backend *);
+void register_softplus(tg_backend *);
 void register_scale_blur(tg_backend *);
 void register_conv_frame(tg_backend *);
 

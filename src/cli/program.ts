@@ -4,6 +4,7 @@ import {
   increasingNumbers,
   lambdaOrAuto,
   nonNegativeNumber,
+  oneOrThree,
   positiveInteger,
   positiveNumber,
   seedNumber,
@@ -103,6 +104,38 @@ export function createProgram(): Command {
     )
     .action(async (options) => (await import('./commands/train-tdv.js')).trainTdv(options));
 
+  withTrainingOptions(
+    command(
+      train,
+      'tvflow',
+      'train TVflowNET, which predicts the total-variation flow of an image at any time, without solved flows',
+      'tautgrad train tvflow --data photos --validation held-out --minutes 30',
+      'tautgrad train tvflow --data STL10 --batch 8 --learning-rate 5e-4 --schedule constant --tv-weight 1e-4 --initial-weight 1 --input plain --steps 34375',
+      'tautgrad train tvflow --out runs/tvflow --resume',
+    ),
+    { out: 'runs/tvflow', batch: 2, patch: 96, learningRate: 3e-3, clip: 1 },
+  )
+    .addOption(
+      new Option('--activations <names>', 'of the seven inner layers (default: relu+softplus, ReLU after the first)').choices([
+        'relu+softplus',
+        'relu',
+        'softplus',
+      ]),
+    )
+    .addOption(new Option('--boundary <name>', 'where the dual field vanishes (default: natural)').choices(['natural', 'frame']))
+    .addOption(new Option('--padding <name>', 'around the images (default: zero)').choices(['zero', 'reflect']))
+    .addOption(new Option('--init <name>', 'initial weights (default: he-uniform)').choices(['he-uniform', 'orthogonal']))
+    .addOption(new Option('--input <name>', 'what the network sees: the image minus its mean, or as it is (default: centered)').choices(['centered', 'plain']))
+    .option('--normalize-phi', 'divide the dual field by its length where that exceeds 1')
+    .option(
+      '--times-per-image <number>',
+      'times per image of a batch, the first of them 0 where there are more than one (default: 1)',
+      positiveInteger,
+    )
+    .option('--tv-weight <number>', 'weight of the subgradient term, for 96×96 pixels (default: 1e-6; the paper: 1e-4)', nonNegativeNumber)
+    .option('--initial-weight <number>', 'weight of the initial condition (default: 10; the paper: 1)', nonNegativeNumber)
+    .action(async (options) => (await import('./commands/train-tvflow.js')).trainTvflow(options));
+
   const evaluate = group(program, 'eval', 'measure a network');
   command(
     evaluate,
@@ -122,6 +155,26 @@ export function createProgram(): Command {
     .addOption(new Option('--isotropic', 'isotropic instead of anisotropic total variation').conflicts('model'))
     .option('--seed <number>', 'seed of the noise', seedNumber, 0)
     .action(async (options) => (await import('./commands/eval-denoise.js')).evalDenoise(options));
+
+  command(
+    evaluate,
+    'tvflow',
+    'how close a TVflowNET comes to the total-variation flow of the images of a folder',
+    'tautgrad eval tvflow --model runs/tvflow/model.safetensors --data Set12',
+    'tautgrad eval tvflow --model runs/tvflow/model.safetensors --data Set12 --against joint',
+  )
+    .requiredOption('--model <file>', 'a network from "tautgrad train tvflow"')
+    .requiredOption('--data <folder>', 'folder of images')
+    .option('--size <number>', 'side of the middle part that is evaluated', positiveInteger, 96)
+    .option('--points <number>', 'times', positiveInteger, 50)
+    .option('--step <number>', 'between two times, for values 0 … 5', positiveNumber, 0.02)
+    .addOption(
+      new Option('--against <name>', 'flow: model-driven (implicit Euler); joint: joint space-time optimisation')
+        .choices(['flow', 'joint'])
+        .default('flow'),
+    )
+    .option('--channels <number>', '1: gray, 3: colour, channel by channel', oneOrThree, 1)
+    .action(async (options) => (await import('./commands/eval-tvflow.js')).evalTvflow(options));
 
   addReconstruct(program);
   addFlow(program);

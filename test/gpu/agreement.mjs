@@ -406,6 +406,19 @@ const cases = {
       };
     },
   },
+  softplus_derivative: {
+    dtypes: REAL,
+    repeat: 3,
+    draw: (d, round) => {
+      const n = whole(1, 500);
+      return {
+        inputs: [input(d, [n], -8, 8), input(d, [n]), input(d, [n])],
+        outputs: [output(d, [n])],
+        call: ([x, a, b], [y]) =>
+          kernels.softplusDerivative(DTYPE_CODE[d], 1 + (round % 3), n, x, round % 3 ? a : 0, round % 3 === 2 ? b : 0, y),
+      };
+    },
+  },
   scale_blur: {
     dtypes: REAL,
     repeat: 2,
