@@ -54,8 +54,8 @@ export function lambdaOrAuto(text: string): number | 'auto' {
   return value;
 }
 
-/** A noise level, or `auto`. */
-export function sigmaOrAuto(text: string): number | 'auto' {
+/** A number above 0, or `auto`. */
+export function positiveOrAuto(text: string): number | 'auto' {
   return text === 'auto' ? 'auto' : positiveNumber(text);
 }
 

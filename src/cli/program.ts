@@ -1,5 +1,5 @@
 import { Command, Option } from 'commander';
-import { lambdaOrAuto, nonNegativeNumber, positiveInteger, positiveNumber, seedNumber, sigmaOrAuto } from './options.js';
+import { lambdaOrAuto, nonNegativeNumber, positiveInteger, positiveNumber, positiveOrAuto, seedNumber } from './options.js';
 import { withTrainingOptions } from './training/options.js';
 import { version } from './version.js';
 
@@ -49,7 +49,7 @@ export function createProgram(): Command {
       new Option(
         '--sigma <number>',
         'with a network of total deep variation: standard deviation of the noise, of 255; auto (default): estimated',
-      ).argParser(sigmaOrAuto),
+      ).argParser(positiveOrAuto),
     )
     .action(async (input: string, output: string, options) => (await import('./commands/denoise.js')).denoise(input, output, options));
 
@@ -175,12 +175,20 @@ function addReconstruct(program: Command): void {
     command(parent, name, description, ...examples)
       .option('--image <file>', 'clean image, a picture or a .npy file (default: the Shepp-Logan phantom)')
       .option('--size <number>', 'side of the phantom in pixels', positiveInteger, 256)
-      .addOption(new Option('--method <name>', 'how to reconstruct').choices(methods).default('tv'))
+      .addOption(new Option('--method <name>', 'how to reconstruct (default: tv; with --model: tdv)').choices([...methods, 'tdv']))
       .addOption(
         new Option('--lambda <number>', 'strength of total variation; auto: the one of highest PSNR')
           .argParser(lambdaOrAuto)
           .default('auto'),
       )
+      .option('--model <file>', 'a network of total deep variation, from "tautgrad train tdv" or published weights, as the regulariser')
+      .addOption(
+        new Option('--data-weight <number>', 'with --model: weight of the data; auto: the one of highest PSNR')
+          .argParser(positiveOrAuto)
+          .default('auto'),
+      )
+      .option('--contrast <number>', 'with --model: scale of the intensities that the network sees', positiveNumber, 1)
+      .option('--iterations <number>', 'with --model: steps of the descent', positiveInteger, 100)
       .option('--noise <number>', 'standard deviation of the noise of the measurements', nonNegativeNumber, noise)
       .option('--out <folder>', 'folder of the results', `runs/${name}`)
       .option('--seed <number>', 'seed of the noise and of random masks', seedNumber, 0);
@@ -192,6 +200,7 @@ function addReconstruct(program: Command): void {
     0.5,
     'tautgrad reconstruct ct --angles 45',
     'tautgrad reconstruct ct --image slice.png --method fbp --filter ram-lak',
+    'tautgrad reconstruct ct --angles 45 --model tdv3-25-gray.safetensors',
   )
     .option('--angles <number>', 'views, equally spaced in half a turn', positiveInteger, 90)
     .addOption(new Option('--filter <name>', 'filter of the back-projection').choices(['hann', 'ram-lak']).default('hann'))
@@ -204,6 +213,7 @@ function addReconstruct(program: Command): void {
     0.01,
     'tautgrad reconstruct mri --acceleration 4 --coils 4',
     'tautgrad reconstruct mri --image brain.npy --mask mask.npy',
+    'tautgrad reconstruct mri --image brain.npy --mask mask.npy --model tdv3-25-gray.safetensors',
   )
     .option('--coils <number>', 'simulated receiver coils', positiveInteger, 4)
     .option('--acceleration <number>', 'how many times fewer samples than a full scan', positiveNumber, 4)

@@ -25,7 +25,13 @@ export { deepVariation, energy } from './energy.js';
 export { energyAndGradient, energyGradient } from './gradient.js';
 export { describeNetwork, isNetworkFile, isPublishedTDV, type LoadOptions, loadNetwork } from './load.js';
 export { type NetworkOptions, type RunOptions, VariationalNetwork } from './network.js';
-export { reconstructWith, regularizerEnergy } from './reconstruction.js';
+export {
+  bestDataWeight,
+  type LearnedReconstructOptions,
+  reconstructWith,
+  regularizerEnergy,
+  suggestedDataWeight,
+} from './reconstruction.js';
 export { projectK, type RegularizerOptions, TotalDeepVariation } from './regularizer.js';
 export { type DataTerm, type StepSizes, schemeStep } from './scheme.js';
 export { type NetworkTrainingOptions, networkTrainer } from './training.js';
