@@ -59,6 +59,12 @@ export function positiveOrAuto(text: string): number | 'auto' {
   return text === 'auto' ? 'auto' : positiveNumber(text);
 }
 
+/** The factor of super-resolution. */
+export function scaleFactor(text: string): number {
+  if (!['2', '3', '4'].includes(text)) throw new InvalidArgumentError(`Expected 2, 3 or 4 but received "${text}".`);
+  return Number(text);
+}
+
 export function oneOrThree(text: string): 1 | 3 {
   if (text !== '1' && text !== '3') throw new InvalidArgumentError(`Expected 1 (gray) or 3 (colour) but received "${text}".`);
   return text === '1' ? 1 : 3;

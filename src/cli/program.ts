@@ -1,5 +1,5 @@
 import { Command, Option } from 'commander';
-import { lambdaOrAuto, nonNegativeNumber, positiveInteger, positiveNumber, positiveOrAuto, seedNumber } from './options.js';
+import { lambdaOrAuto, nonNegativeNumber, positiveInteger, positiveNumber, positiveOrAuto, scaleFactor, seedNumber } from './options.js';
 import { withTrainingOptions } from './training/options.js';
 import { version } from './version.js';
 
@@ -74,13 +74,17 @@ export function createProgram(): Command {
     command(
       train,
       'tdv',
-      'train a denoiser with total deep variation: regulariser, stopping time and data weight',
+      'train total deep variation to denoise or to enlarge: regulariser, stopping time and data weight',
       'tautgrad train tdv --data photos --sigma 25 --macro-blocks 1 --features 16 --minutes 30',
       'tautgrad train tdv --data BSDS400 --batch 32 --patch 93 --learning-rate 4e-4 --steps 100000',
+      'tautgrad train tdv --task sr --scale 3 --from tdv3-25-gray.safetensors --data photos --minutes 10',
       'tautgrad train tdv --out runs/tdv --resume',
     ),
     { out: 'runs/tdv', batch: 8, patch: 64, learningRate: 4e-4 },
   )
+    .addOption(new Option('--task <name>', 'denoise, or sr: super-resolution (default: denoise)').choices(['denoise', 'sr']))
+    .option('--scale <number>', 'with --task sr: factor of both axes, 2, 3 or 4 (default: 3)', scaleFactor)
+    .option('--from <file>', 'start from the weights of this network, from "tautgrad train tdv" or published')
     .option('--sigma <number>', 'standard deviation of the noise, of 255 (default: 25)', positiveNumber)
     .option('--features <number>', 'channels inside the regulariser (default: 32)', positiveInteger)
     .option('--macro-blocks <number>', 'U-Nets in a row (default: 3)', positiveInteger)
@@ -227,6 +231,7 @@ function addReconstruct(program: Command): void {
     ['bicubic', 'tv'],
     0,
     'tautgrad reconstruct sr --image photo.png --scale 3',
+    'tautgrad reconstruct sr --image photo.png --scale 3 --model runs/sr/model.safetensors',
   )
     .option('--scale <number>', 'factor of both axes', positiveInteger, 3)
     .action(async (options) => (await import('./commands/reconstruct.js')).reconstructSr(options));
