@@ -7,6 +7,8 @@ import {
   oneOrThree,
   positiveInteger,
   positiveNumber,
+  positiveOrAuto,
+  scaleFactor,
   seedNumber,
   sigmaOrAuto,
 } from './options.js';
@@ -59,7 +61,7 @@ export function createProgram(): Command {
       new Option(
         '--sigma <number>',
         'with a network of total deep variation: standard deviation of the noise, of 255; auto (default): estimated',
-      ).argParser(sigmaOrAuto),
+      ).argParser(positiveOrAuto),
     )
     .action(async (input: string, output: string, options) => (await import('./commands/denoise.js')).denoise(input, output, options));
 
@@ -84,13 +86,17 @@ export function createProgram(): Command {
     command(
       train,
       'tdv',
-      'train a denoiser with total deep variation: regulariser, stopping time and data weight',
+      'train total deep variation to denoise or to enlarge: regulariser, stopping time and data weight',
       'tautgrad train tdv --data photos --sigma 25 --macro-blocks 1 --features 16 --minutes 30',
       'tautgrad train tdv --data BSDS400 --batch 32 --patch 93 --learning-rate 4e-4 --steps 100000',
+      'tautgrad train tdv --task sr --scale 3 --from tdv3-25-gray.safetensors --data photos --minutes 10',
       'tautgrad train tdv --out runs/tdv --resume',
     ),
     { out: 'runs/tdv', batch: 8, patch: 64, learningRate: 4e-4 },
   )
+    .addOption(new Option('--task <name>', 'denoise, or sr: super-resolution (default: denoise)').choices(['denoise', 'sr']))
+    .option('--scale <number>', 'with --task sr: factor of both axes, 2, 3 or 4 (default: 3)', scaleFactor)
+    .option('--from <file>', 'start from the weights of this network, from "tautgrad train tdv" or published')
     .option('--sigma <number>', 'standard deviation of the noise, of 255 (default: 25)', positiveNumber)
     .option('--features <number>', 'channels inside the regulariser (default: 32)', positiveInteger)
     .option('--macro-blocks <number>', 'U-Nets in a row (default: 3)', positiveInteger)
@@ -275,12 +281,20 @@ function addReconstruct(program: Command): void {
     command(parent, name, description, ...examples)
       .option('--image <file>', 'clean image, a picture or a .npy file (default: the Shepp-Logan phantom)')
       .option('--size <number>', 'side of the phantom in pixels', positiveInteger, 256)
-      .addOption(new Option('--method <name>', 'how to reconstruct').choices(methods).default('tv'))
+      .addOption(new Option('--method <name>', 'how to reconstruct (default: tv; with --model: tdv)').choices([...methods, 'tdv']))
       .addOption(
         new Option('--lambda <number>', 'strength of total variation; auto: the one of highest PSNR')
           .argParser(lambdaOrAuto)
           .default('auto'),
       )
+      .option('--model <file>', 'a network of total deep variation, from "tautgrad train tdv" or published weights, as the regulariser')
+      .addOption(
+        new Option('--data-weight <number>', 'with --model: weight of the data; auto: the one of highest PSNR')
+          .argParser(positiveOrAuto)
+          .default('auto'),
+      )
+      .option('--contrast <number>', 'with --model: scale of the intensities that the network sees', positiveNumber, 1)
+      .option('--iterations <number>', 'with --model: steps of the descent', positiveInteger, 100)
       .option('--noise <number>', 'standard deviation of the noise of the measurements', nonNegativeNumber, noise)
       .option('--out <folder>', 'folder of the results', `runs/${name}`)
       .option('--seed <number>', 'seed of the noise and of random masks', seedNumber, 0);
@@ -292,6 +306,7 @@ function addReconstruct(program: Command): void {
     0.5,
     'tautgrad reconstruct ct --angles 45',
     'tautgrad reconstruct ct --image slice.png --method fbp --filter ram-lak',
+    'tautgrad reconstruct ct --angles 45 --model tdv3-25-gray.safetensors',
   )
     .option('--angles <number>', 'views, equally spaced in half a turn', positiveInteger, 90)
     .addOption(new Option('--filter <name>', 'filter of the back-projection').choices(['hann', 'ram-lak']).default('hann'))
@@ -304,6 +319,7 @@ function addReconstruct(program: Command): void {
     0.01,
     'tautgrad reconstruct mri --acceleration 4 --coils 4',
     'tautgrad reconstruct mri --image brain.npy --mask mask.npy',
+    'tautgrad reconstruct mri --image brain.npy --mask mask.npy --model tdv3-25-gray.safetensors',
   )
     .option('--coils <number>', 'simulated receiver coils', positiveInteger, 4)
     .option('--acceleration <number>', 'how many times fewer samples than a full scan', positiveNumber, 4)
@@ -317,6 +333,7 @@ function addReconstruct(program: Command): void {
     ['bicubic', 'tv'],
     0,
     'tautgrad reconstruct sr --image photo.png --scale 3',
+    'tautgrad reconstruct sr --image photo.png --scale 3 --model runs/sr/model.safetensors',
   )
     .option('--scale <number>', 'factor of both axes', positiveInteger, 3)
     .action(async (options) => (await import('./commands/reconstruct.js')).reconstructSr(options));

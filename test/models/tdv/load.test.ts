@@ -58,7 +58,7 @@ describe('loading networks of total deep variation', () => {
       const { tensors, network } = published(options, [...shape]);
       const path = await write('published.safetensors', tensors, { config: '{"S": 4, "R": {"type": "tdv", "config": {"num_scales": 3}}}' });
       const loaded = await models.tdv.loadNetwork(path);
-      expect(loaded.options).toEqual({ nu: 1, steps: 4, scheme: 'released', sigma: 25 / 255, ...options });
+      expect(loaded.options).toEqual({ nu: 1, steps: 4, scheme: 'released', sigma: 25 / 255, scale: 1, ...options });
       for (const [name, value] of loaded.stateDict())
         expect([...value.toTypedArray()]).toEqual([...network.stateDict().get(name)!.toTypedArray()]);
       loaded.dispose();
@@ -67,7 +67,7 @@ describe('loading networks of total deep variation', () => {
   }
 
   it('model files of this package, with every option', async () => {
-    const { network } = published({ channels: 1, features: 3, macroBlocks: 1, nu: 9, steps: 5, scheme: 'paper', sigma: 0.2 });
+    const { network } = published({ channels: 1, features: 3, macroBlocks: 1, nu: 9, steps: 5, scheme: 'paper', sigma: 0.2, scale: 3 });
     const path = join(folder, 'model.safetensors');
     await train.writeCheckpoint(path, { model: { ...models.tdv.describeNetwork(network), state: network.stateDict() }, training: null });
     const loaded = await models.tdv.loadNetwork(path);
