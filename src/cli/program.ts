@@ -10,7 +10,6 @@ import {
   positiveOrAuto,
   scaleFactor,
   seedNumber,
-  sigmaOrAuto,
 } from './options.js';
 import { withTrainingOptions } from './training/options.js';
 import { version } from './version.js';
@@ -131,7 +130,12 @@ export function createProgram(): Command {
     .addOption(new Option('--boundary <name>', 'where the dual field vanishes (default: natural)').choices(['natural', 'frame']))
     .addOption(new Option('--padding <name>', 'around the images (default: zero)').choices(['zero', 'reflect']))
     .addOption(new Option('--init <name>', 'initial weights (default: he-uniform)').choices(['he-uniform', 'orthogonal']))
-    .addOption(new Option('--input <name>', 'what the network sees: the image minus its mean, or as it is (default: centered)').choices(['centered', 'plain']))
+    .addOption(
+      new Option('--input <name>', 'what the network sees: the image minus its mean, or as it is (default: centered)').choices([
+        'centered',
+        'plain',
+      ]),
+    )
     .option('--normalize-phi', 'divide the dual field by its length where that exceeds 1')
     .option(
       '--times-per-image <number>',
