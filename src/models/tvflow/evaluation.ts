@@ -1,9 +1,9 @@
 /** How close a predicted flow comes to the model-driven one: PSNR over the whole series, SSIM frame by frame (specification §5). */
 import { type Image, makeImage } from '../../data/index.js';
 import { psnr, ssim } from '../../metrics/index.js';
-import { mul, narrow, reshape, stack } from '../../ops/index.js';
+import { mul, narrow, stack } from '../../ops/index.js';
 import { Tensor, tidy } from '../../tensor/index.js';
-import { solveRof } from '../../tv/index.js';
+import { flow } from '../../tv/index.js';
 import { solveSpaceTime } from './joint.js';
 import type { TVFlowNet } from './network.js';
 import { predictSeries } from './predict.js';
@@ -23,23 +23,14 @@ export function seriesTimes({ points = 50, step = 0.02 }: SeriesOptions = {}): n
 }
 
 /**
- * The model-driven flow at the times of a series: implicit Euler, one ROF problem per time, each with a relative duality gap of `tolerance`.
+ * The model-driven flow at the times of a series: `tv.flow` with one step from each time to the next.
  * @param f [..., h, w]
+ * @param options `tolerance`: relative duality gap of each step, default 1e-6
  * @returns [points, ..., h, w]
  */
 export function referenceSeries(f: Tensor, { tolerance = 1e-6, ...options }: SeriesOptions & { tolerance?: number } = {}): Tensor {
   const times = seriesTimes(options);
-  const { step = 0.02 } = options;
-  return tidy(() => {
-    const series = [f];
-    let init: Tensor | undefined;
-    for (let k = 1; k < times.length; k++) {
-      const { y, dual } = solveRof(series[k - 1] as Tensor, step, { tolerance, ...(init && { init }) });
-      series.push(y);
-      init = dual;
-    }
-    return stack(series, 0);
-  });
+  return tidy(() => flow(f, { times, step: (options.step ?? 0.02) * (1 + 1e-9), tolerance }).u);
 }
 
 /** PSNR over all times together in dB, mean SSIM of the frames (7×7 windows, scikit-image's default). */
@@ -99,18 +90,8 @@ export function referenceOf(
 export function referenceImages(image: Image, scale: number, times: readonly number[]): Image[] {
   const { data, channels, height, width } = image;
   return tidy(() => {
-    let u: Tensor = mul(Tensor.from(data, [channels, height, width]), scale);
-    let now = 0;
-    return times.map((time) => {
-      const steps = Math.ceil((time - now) / 0.02 - 1e-9);
-      if (steps > 0) {
-        const series = referenceSeries(u, { points: steps + 1, step: (time - now) / steps });
-        u = narrow(series, 0, steps, steps + 1);
-        u = reshape(u, u.shape.slice(1));
-      }
-      now = time;
-      return makeImage(channels, height, width, mul(u, 1 / scale).toTypedArray() as Float32Array);
-    });
+    const { u } = flow(mul(Tensor.from(data, [channels, height, width]), scale), { times, step: 0.02 });
+    return times.map((_, k) => makeImage(channels, height, width, mul(narrow(u, 0, k, k + 1), 1 / scale).toTypedArray() as Float32Array));
   });
 }
 

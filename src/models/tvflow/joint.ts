@@ -21,7 +21,7 @@ import {
 import { Adam } from '../../optim/index.js';
 import { formatShape, outsideScopes, sameShape, type Tensor, tidy } from '../../tensor/index.js';
 import { checkLossOptions, type FlowLossOptions, type FlowLossTerms, flowLoss, scaledTvWeight } from './loss.js';
-import { checkPlane, divergence, fieldMask, spatialGradient } from './operators.js';
+import { checkPlane, divergence, spatialGradient } from './operators.js';
 
 export interface SpaceTimeOptions extends FlowLossOptions {
   /** As in the loss, but 1e-6 unless given: with the authors' 1e-4 the optimisation ends several dB further from the flow. */
@@ -173,9 +173,9 @@ export function solveSpaceTime(f: Tensor, options: SpaceTimeOptions = {}): Space
   const dt = endTime / (points - 1);
   const repeat = (x: Tensor): Tensor => stack(new Array<Tensor>(points).fill(x), 0);
   return tidy(() => {
-    const g = mul(spatialGradient(f, phiBoundary), fieldMask(spatialGradient(f), phiBoundary));
+    // With the frame ∇f is 0 there, and so is every gradient in φ: φ stays 0.
+    const g = spatialGradient(f, phiBoundary);
     const phi0 = div(g, add(sqrt(sum(square(g), { axes: [-3], keepDims: true })), INITIAL_EPSILON));
-    const mask = fieldMask(phi0, phiBoundary);
     const variables = new Map([
       ['u', { value: repeat(f), trainable: true }],
       ['phi', { value: repeat(phi0), trainable: true }],
@@ -192,11 +192,10 @@ export function solveSpaceTime(f: Tensor, options: SpaceTimeOptions = {}): Space
       for (let k = 0; k < iterations; k++) {
         tidy(() => {
           const gradient = spaceTimeGradient(series(), f, dt, loss);
-          // With the frame, φ stays 0 there.
           adam.step(
             new Map([
               ['u', gradient.u],
-              ['phi', phiBoundary === 'frame' ? mul(gradient.phi, mask) : gradient.phi],
+              ['phi', gradient.phi],
             ]),
           );
           if (k % historyEvery === 0) record(k, gradient.loss);

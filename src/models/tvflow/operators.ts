@@ -4,8 +4,8 @@ import { type DType, formatShape, Tensor, tidy } from '../../tensor/index.js';
 
 /**
  * Where the dual field vanishes. 'natural': where a forward difference leaves the image (the last row of the first component, the last
- * column of the second): the exact Neumann condition. 'frame': on a frame of one pixel, as the paper's code has it; the gradient is then also
- * 0 across the first row and column, so that the two operators stay adjoint.
+ * column of the second): the exact Neumann condition. 'frame', as the authors' code has it: differences across the first row (column) count as 0
+ * as well, in gradient and divergence alike, so that the two stay adjoint; and a network's φ is 0 on the whole frame of one pixel.
  */
 export type PhiBoundary = 'natural' | 'frame';
 
@@ -53,17 +53,15 @@ export function divergence(phi: Tensor, boundary: PhiBoundary = 'natural'): Tens
   return tidy(() => neg(gradientAdjoint(boundary === 'natural' ? phi : mul(phi, acrossFrame(phi)), 2)));
 }
 
-/** The field with 0 where the boundary wants it: both components on the whole frame, or each at the end of its axis. */
+/** A network's field with 0 where the boundary wants it: both components on the whole frame, or each at the end of its axis. */
 export function restrictField(phi: Tensor, boundary: PhiBoundary): Tensor {
-  return tidy(() => mul(phi, fieldMask(phi, boundary)));
-}
-
-/** What `restrictField` multiplies by: [2, h, w]. */
-export function fieldMask(phi: Tensor, boundary: PhiBoundary): Tensor {
-  const [h, w] = sides(phi);
-  return mask(h, w, phi.dtype, (c, i, j) =>
-    boundary === 'frame' ? i > 0 && i < h - 1 && j > 0 && j < w - 1 : c === 0 ? i < h - 1 : j < w - 1,
-  );
+  return tidy(() => {
+    const [h, w] = sides(phi);
+    const inside = mask(h, w, phi.dtype, (c, i, j) =>
+      boundary === 'frame' ? i > 0 && i < h - 1 && j > 0 && j < w - 1 : c === 0 ? i < h - 1 : j < w - 1,
+    );
+    return mul(phi, inside);
+  });
 }
 
 /** @throws RangeError unless x is [..., h, w] with at least one pixel */

@@ -146,7 +146,8 @@ describe('joint space-time optimisation', () => {
       const alone = solveSpaceTime(ops.narrow(single, 0, 1), options);
       expect(relativeError(ops.narrow(u, 1, 1), alone.u)).toBeLessThan(1e-3);
       const frame = solveSpaceTime(ops.narrow(single, 0, 1), { ...options, iterations: 20, phiBoundary: 'frame' });
-      expect(relativeError(models.tvflow.restrictField(frame.phi, 'frame'), frame.phi)).toBe(0);
+      const border = ops.narrow(ops.reshape(ops.narrow(frame.phi, 2, 0, 1), [11, 16, 16]), 1, 0, 1);
+      expect(Math.max(...values(ops.abs(border)))).toBe(0);
     });
   });
 
