@@ -75,13 +75,17 @@ function joint(): void {
   const f = pictures(1);
   const reference = referenceSeries(f, { points: 50, step: 1 / 49, tolerance: 1e-7 });
   const still = ops.stack(new Array<Tensor>(50).fill(f), 0);
-  console.log(`joint space-time optimisation, ${size} × ${size}, 50 times, 2000 steps; doing nothing ${scoreSeries(still, reference, 5).psnr.toFixed(2)} dB`);
+  console.log(
+    `joint space-time optimisation, ${size} × ${size}, 50 times, 2000 steps; doing nothing ${scoreSeries(still, reference, 5).psnr.toFixed(2)} dB`,
+  );
   for (const phiBoundary of ['natural', 'frame'] as const) {
     const began = performance.now();
     const { u } = solveSpaceTime(f, { phiBoundary });
     const time = (performance.now() - began) / 1000;
     const { psnr, ssim } = scoreSeries(u, reference, 5);
-    console.log(`  ${phiBoundary.padEnd(8)} ${time.toFixed(2)} s, ${psnr.toFixed(2)} dB, SSIM ${ssim.toFixed(4)} (paper: ${paper['joint, GPU']} s, 38.59 dB, 0.9834)`);
+    console.log(
+      `  ${phiBoundary.padEnd(8)} ${time.toFixed(2)} s, ${psnr.toFixed(2)} dB, SSIM ${ssim.toFixed(4)} (paper: ${paper['joint, GPU']} s, 38.59 dB, 0.9834)`,
+    );
     u.dispose();
   }
 }
@@ -120,13 +124,17 @@ function step(): void {
   const batch = Number(args.batch);
   const f = ops.reshape(pictures(batch), [batch, 1, size, size]);
   const train = (images: Tensor, timesPerImage: number): void => {
-    const { gradients } = nn.valueAndGrad(network, () => batchLoss(network, images, { timesPerImage, loss: {}, random: new Generator(1) }).total);
+    const { gradients } = nn.valueAndGrad(
+      network,
+      () => batchLoss(network, images, { timesPerImage, loss: {}, random: new Generator(1) }).total,
+    );
     adam.step(gradients);
   };
   const contestants: Record<string, () => void> = { [`batch of ${batch}`]: () => train(f, 1) };
   if (batch % 4 === 0) contestants[`${batch / 4} images at 4 times each`] = () => train(ops.narrow(f, 0, 0, batch / 4), 4);
   const results = race(contestants);
-  for (const [name, time] of Object.entries(results)) console.log(`training step, ${size} × ${size}, ${name}: ${(1000 * time).toFixed(1)} ms`);
+  for (const [name, time] of Object.entries(results))
+    console.log(`training step, ${size} × ${size}, ${name}: ${(1000 * time).toFixed(1)} ms`);
   if (!args.profile) return;
   const profile = profiler();
   for (let k = 0; k < 3; k++) tidy(() => train(f, 1));

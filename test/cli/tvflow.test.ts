@@ -15,7 +15,11 @@ describe('tautgrad train tvflow, eval tvflow', { timeout: 120_000 }, () => {
     const trained = await tautgrad([...args, '--steps', '6', '--out', 'run', '--json'], { cwd: folder });
     expect(trained.stderr).toContain('TVflowNET with relu and softplus (14659 weights)');
     expect(trained.code).toBe(0);
-    expect(JSON.parse(trained.stdout)).toMatchObject({ steps: 6, model: 'run/model.safetensors', scores: { rows: [['u(t) = f'], ['TVflowNET']].map((r) => [...r, expect.any(Number), expect.any(Number)]) } });
+    expect(JSON.parse(trained.stdout)).toMatchObject({
+      steps: 6,
+      model: 'run/model.safetensors',
+      scores: { rows: [['u(t) = f'], ['TVflowNET']].map((r) => [...r, expect.any(Number), expect.any(Number)]) },
+    });
     const log = readFileSync(join(folder, 'run/log.jsonl'), 'utf8').trim().split('\n');
     expect(JSON.parse(log[5] as string)).toMatchObject({
       step: 6,
@@ -38,7 +42,12 @@ describe('tautgrad train tvflow, eval tvflow', { timeout: 120_000 }, () => {
     expect(scores.images).toHaveLength(2);
     expect(scores.psnr).toBeCloseTo((scores.images[0]!.psnr + scores.images[1]!.psnr) / 2, 9);
     const table = await tautgrad([...evaluation, '--size', '16', '--channels', '3', '--against', 'joint'], { cwd: folder });
-    expect(table.stdout.trim().split('\n').map((line) => line.split(/ {2,}/)[0])).toEqual(['image', '0.png', '1.png', 'mean', '± (images)']);
+    expect(
+      table.stdout
+        .trim()
+        .split('\n')
+        .map((line) => line.split(/ {2,}/)[0]),
+    ).toEqual(['image', '0.png', '1.png', 'mean', '± (images)']);
   });
 
   it('refuses what does not fit', async () => {
@@ -48,7 +57,11 @@ describe('tautgrad train tvflow, eval tvflow', { timeout: 120_000 }, () => {
     };
     await fails(['train', 'tvflow', '--activations', 'tanh'], 2, 'activations');
     await fails(['train', 'tvflow', '--tv-weight', '-1'], 2, 'Expected a number of at least 0');
-    await fails(['train', 'tvflow', '--batch', '8', '--times-per-image', '3', '--steps', '1'], 2, 'Expected a --batch that --times-per-image divides');
+    await fails(
+      ['train', 'tvflow', '--batch', '8', '--times-per-image', '3', '--steps', '1'],
+      2,
+      'Expected a --batch that --times-per-image divides',
+    );
     await fails(['eval', 'tvflow', '--data', '.'], 2, "required option '--model <file>'");
     await fails(['eval', 'tvflow', '--model', 'none.safetensors', '--data', '.'], 1, 'Expected image files');
     await writeImage(join(folder, 'tiny.png'), deadLeaves({ height: 6, width: 9, channels: 1, seed: 1 }));
