@@ -1,6 +1,6 @@
 /** The loss (9) and the joint space-time optimisation (specification §3, §4, exact test 9). */
 import { describe, expect, it } from 'vitest';
-import { data, models, ops, Tensor, tidy, tv, vjp } from '../../../src/index.js';
+import { data, memory, models, ops, Tensor, tidy, tv, vjp } from '../../../src/index.js';
 import { normal, relativeError, values } from '../../support/numeric.js';
 
 const { flowLoss, solveSpaceTime, spaceTimeGradient, spaceTimeLoss } = models.tvflow;
@@ -149,6 +149,24 @@ describe('joint space-time optimisation', () => {
       const border = ops.narrow(ops.reshape(ops.narrow(frame.phi, 2, 0, 1), [11, 16, 16]), 1, 0, 1);
       expect(Math.max(...values(ops.abs(border)))).toBe(0);
     });
+  });
+
+  it('leaves nothing behind, also when a listener throws', () => {
+    const before = memory().tensors;
+    const f = ops.cast(picture(8), 'float32');
+    const options = { points: 3, iterations: 4, historyEvery: 2 };
+    const { u, phi } = solveSpaceTime(f, options);
+    expect(() =>
+      solveSpaceTime(f, {
+        ...options,
+        onIteration: () => {
+          throw new Error('enough');
+        },
+      }),
+    ).toThrow('enough');
+    for (const t of [u, phi, f]) t.dispose();
+    // The picture in float64 is left to the collector.
+    expect(memory().tensors - before).toBeLessThanOrEqual(1);
   });
 
   it('refuses what does not fit', () => {
