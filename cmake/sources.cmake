@@ -15,6 +15,9 @@ set(TG_ISA_SOURCES
   native/cpu/conv_direct.cpp
   native/cpu/conv_weights.cpp
   native/cpu/conv_winograd.cpp
+  native/cpu/conv_strided.cpp
+  native/cpu/conv_strided_data.cpp
+  native/cpu/conv_strided_weights.cpp
   native/cpu/conv_winograd_weights.cpp
   native/cpu/conv_frame.cpp
   native/cpu/scale_blur.cpp
