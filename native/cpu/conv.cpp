@@ -17,6 +17,7 @@ template <class T> int correlate(const Correlation<T> &k) {
     if (winograd_serves(k)) return correlate_winograd(k);
     if (strided_serves(k)) return correlate_strided(k);
   }
+  if (depthwise_serves(k)) return correlate_depthwise(k);
   return correlate_direct(k);
 }
 
@@ -86,6 +87,7 @@ template <class T> int weights(const tg_conv &p, const T *x, const T *dy, T *dw,
     if (winograd_weights_serves(k)) return correlate_winograd_weights(k, dy, dw, db);
     if (strided_weights_serves(k)) return correlate_strided_weights(k, dy, dw, db);
   }
+  if (k.n > 0 && depthwise_serves(k)) return correlate_depthwise_weights(k, dy, dw, db);
   return correlate_weights(k, dy, dw, db);
 }
 

@@ -68,6 +68,17 @@ int correlate_winograd_weights(const Correlation<float> &k, const float *dy, flo
 bool strided_weights_serves(const Correlation<float> &k);
 int correlate_strided_weights(const Correlation<float> &k, const float *dy, float *dw, float *db);
 
+// One input and one output channel per group, all three directions.
+template <class T> bool depthwise_serves(const Correlation<T> &k);
+template <class T> int correlate_depthwise(const Correlation<T> &k);
+template <class T> int correlate_depthwise_weights(const Correlation<T> &k, const T *dy, T *dw, T *db);
+extern template bool depthwise_serves<float>(const Correlation<float> &);
+extern template bool depthwise_serves<double>(const Correlation<double> &);
+extern template int correlate_depthwise<float>(const Correlation<float> &);
+extern template int correlate_depthwise<double>(const Correlation<double> &);
+extern template int correlate_depthwise_weights<float>(const Correlation<float> &, const float *, float *, float *);
+extern template int correlate_depthwise_weights<double>(const Correlation<double> &, const double *, double *, double *);
+
 // Scratch slots of the convolutions (parallel.h): the caller's packed weights, and a task's own tiles.
 enum { CONV_SCRATCH_SHARED = 2, CONV_SCRATCH_TASK = 3, CONV_SCRATCH_TASK2 = 4, CONV_SCRATCH_PARTIAL = 5, CONV_SCRATCH_TAPS = 6 };
 

@@ -162,6 +162,29 @@ void check_winograd(const tg_backend *t, int rounds, int64_t stride) {
   }
 }
 
+// One channel per group, images wide enough for the depthwise kernel, any kernel, stride, dilation, padding and output size.
+template <class T> void check_depthwise(const tg_backend *t, int rounds) {
+  for (int round = 0; round < rounds; ++round) {
+    Random r(9000 + static_cast<uint64_t>(round));
+    tg_conv p{};
+    p.n = r.between(1, 2);
+    p.groups = p.c_in = p.c_out = r.between(4, 7);
+    p.h = r.between(1, 40);
+    p.w = r.between(1, 150);
+    p.kh = r.between(1, 7);
+    p.kw = r.between(1, 7);
+    p.stride_h = r.between(1, 3);
+    p.stride_w = r.below(3) ? p.stride_h : r.between(1, 3);
+    p.dilation_h = r.below(3) ? 1 : 2;
+    p.dilation_w = r.below(3) ? 1 : 2;
+    p.pad_h = r.between(-2, 5);
+    p.pad_w = r.between(-2, 5);
+    p.out_h = r.below(2) ? (p.h + p.stride_h - 1) / p.stride_h : r.between(1, 30);
+    p.out_w = r.below(2) ? (p.w + p.stride_w - 1) / p.stride_w : r.between(1, 150);
+    check<T>(t, p, static_cast<uint64_t>(round));
+  }
+}
+
 template <class T> void check_layers(const tg_backend *t) {
   const tg_conv layers[] = {
       layer(1, 32, 32, 20, 37, 3, 1, 1),
@@ -200,6 +223,8 @@ void tests(const tg_backend *t) {
   check_random<double>(t, 80);
   check_winograd(t, 40, 1);
   check_winograd(t, 24, 2);
+  check_depthwise<float>(t, 80);
+  check_depthwise<double>(t, 40);
   check_layers<float>(t);
   check_layers<double>(t);
 }
