@@ -14,7 +14,11 @@ set(TG_ISA_SOURCES
   native/cpu/conv.cpp
   native/cpu/conv_direct.cpp
   native/cpu/conv_weights.cpp
+  native/cpu/conv_depthwise.cpp
   native/cpu/conv_winograd.cpp
+  native/cpu/conv_strided.cpp
+  native/cpu/conv_strided_data.cpp
+  native/cpu/conv_strided_weights.cpp
   native/cpu/conv_winograd_weights.cpp
   native/cpu/conv_frame.cpp
   native/cpu/scale_blur.cpp
