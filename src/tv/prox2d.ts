@@ -29,6 +29,11 @@ export interface Prox2dOptions {
   exact?: boolean;
   /** Exactly this many sweeps of plain Dykstra (Yeh et al. 2022, algorithm 1; K = 4 there). */
   iterations?: number;
+  /**
+   * How the tolerance is reached. 'auto' (default) chooses by the weights, and finishes exactly where that costs no more; 'dykstra':
+   * accelerated Dykstra, rows and columns in turn; 'pixels': accelerated projected gradient on the edges. Only with a tolerance.
+   */
+  method?: 'auto' | 'dykstra' | 'pixels';
   /** Limit on the sweeps of the accelerated method (of those before the finish with `exact`). Default 10000. */
   maxIterations?: number;
   /** Separate lambdas of the differences inside rows and inside columns; default: `lambda` for both. */
@@ -58,6 +63,7 @@ export interface Solution2d extends SolverReport {
   dual: Tensor;
 }
 
+const METHODS = { auto: kernels.Tv2dMethod.accelerated, dykstra: kernels.Tv2dMethod.sweeps, pixels: kernels.Tv2dMethod.pixels };
 const DEFAULT_TOLERANCE = 1e-6;
 const DEFAULT_MAX_ITERATIONS = 10_000;
 
@@ -98,6 +104,11 @@ export function prepare2d(x: Tensor, lambda: Operand, options: Prox2dOptions): P
   if (wishes.length > 1)
     throw new TypeError(`Expected at most one of tolerance, exact and iterations but received ${wishes.join(' and ')}`);
   const plain = options.iterations !== undefined;
+  const { method = 'auto' } = options;
+  if (!Object.hasOwn(METHODS, method))
+    throw new TypeError(`Expected 'auto', 'dykstra' or 'pixels' for method but received ${String(method)}`);
+  if (method !== 'auto' && (plain || exact))
+    throw new TypeError(`Expected method 'auto' with exact or iterations but received '${method}'`);
   const axes = [x.rank - 2, x.rank - 1];
   const valid = options.mask === undefined ? undefined : spreadMask(options.mask, x);
   const inputs = [
@@ -117,7 +128,7 @@ export function prepare2d(x: Tensor, lambda: Operand, options: Prox2dOptions): P
     inputs,
     valid,
     params: {
-      method: plain ? kernels.Tv2dMethod.dykstra : exact ? kernels.Tv2dMethod.exact : kernels.Tv2dMethod.accelerated,
+      method: plain ? kernels.Tv2dMethod.dykstra : exact ? kernels.Tv2dMethod.exact : METHODS[method],
       // With 0 the finish takes over when it is cheap.
       tolerance: exact ? 0 : checkTolerance(options.tolerance),
       maxIterations: plain ? checkIterations(options.iterations, 'iterations') : checkIterations(options.maxIterations, 'maxIterations'),
