@@ -1,24 +1,9 @@
 /** The two-dimensional anisotropic proximal map of total variation. */
 import { bind, Tracer } from '../autodiff/index.js';
 import { kernels } from '../backend/index.js';
-import {
-  add,
-  broadcastTo,
-  cast,
-  checkFloat,
-  checkTensor,
-  compare,
-  dualShape,
-  mul,
-  narrow,
-  type Operand,
-  type Prox2dParams,
-  prox2dPrimitive,
-  select,
-  sub,
-} from '../ops/index.js';
+import { add, checkFloat, checkTensor, dualShape, type Operand, type Prox2dParams, prox2dPrimitive, select, sub } from '../ops/index.js';
 import { formatShape, sameShape, type Tensor, tidy } from '../tensor/index.js';
-import { spreadLambda, spreadWeights } from './lambda.js';
+import { maskedWeights, spreadLambda, spreadMask } from './lambda.js';
 import { prox1d } from './prox1d.js';
 import { readReports, type SolverReport } from './report.js';
 
@@ -143,21 +128,6 @@ export function prepare2d(x: Tensor, lambda: Operand, options: Prox2dOptions): P
 /** @internal y with the pixels outside the mask put back. */
 export function restore(y: Tensor, x: Tensor, valid: Tensor | undefined): Tensor {
   return valid === undefined ? y : select(valid, y, x);
-}
-
-function spreadMask(mask: Tensor, x: Tensor): Tensor {
-  const shape = checkTensor(mask, 'mask').shape;
-  const fits = shape.length <= x.rank && shape.every((n, i) => n === 1 || n === x.shape[x.rank - shape.length + i]);
-  if (!fits) throw new RangeError(`Expected mask to broadcast to ${formatShape(x.shape)} but received shape ${formatShape(shape)}`);
-  return broadcastTo(compare.ne(mask, 0), x.shape);
-}
-
-/** The weights of the edges along `axis`, 0 where an end is outside the mask; undefined when all are 1. */
-function maskedWeights(weights: Tensor | undefined, valid: Tensor | undefined, x: Tensor, axis: number, name: string): Tensor | undefined {
-  const given = weights === undefined ? undefined : spreadWeights(weights, x, axis, name);
-  if (valid === undefined) return given;
-  const [from, to] = [narrow(valid, axis, 0, -1), narrow(valid, axis, 1)];
-  return given === undefined ? mul(cast(from, x.dtype), cast(to, x.dtype)) : select(from, select(to, given, 0), 0);
 }
 
 function checkInit(init: Tensor, x: Tensor): Tensor {
