@@ -25,6 +25,8 @@ public:
   }
   bool staged() const { return staged_; }
   bool rows() const { return rows_; }
+  // Whether the block from this system on may take the short way (SystemBlock).
+  bool is_short(int64_t system) const { return rows_ && n_ % 4 == 0 && n_ >= 8 && n_ <= Block::SHORT && system + Block::width < systems_; }
 
   bool cut() const { return inner_ == 1 && n_ >= LONG_SYSTEM; } // a system outside the blocks is cut into chunks
 
@@ -106,8 +108,9 @@ int outcome(const char *kernel, int out_of_memory, int64_t n) {
 template <class Single>
 void settle(uint64_t failed, int width, int64_t system, int64_t at, int64_t edge, int64_t n, bool rows, int32_t *status,
             const Single &single) {
+  for (int i = 0; i < width; ++i) status[system + i] = 0;
+  if (!(failed & ((uint64_t(1) << width) - 1))) return;
   for (int i = 0; i < width; ++i) {
-    status[system + i] = 0;
     if (failed >> i & 1) single(at + (rows ? i * n : i), edge + (rows ? i * (n - 1) : i), system + i);
   }
 }
@@ -126,6 +129,10 @@ template <class T> int pttrf_typed(const tg_lines &g, const T *d, const T *e, T 
   };
   systems.each(
       [&](int64_t at, int64_t edge, int64_t s) {
+        if (systems.is_short(s)) {
+          const uint64_t failed = Block::pttrf_short(g.n, d + at, e + edge, d_out + at, l_out + edge);
+          return settle(failed, Block::width, s, at, edge, g.n, true, status, single);
+        }
         Staged<T> io(systems.staged(), g.n, g.inner, 4);
         if (!io.ok()) return __atomic_store_n(&out_of_memory, 1, __ATOMIC_RELAXED);
         const T *bd = io.in(d + at, g.n), *be = io.in(e + edge, g.n - 1);
@@ -144,7 +151,8 @@ template <class T> int pttrs_typed(const tg_lines &g, const T *d, const T *l, co
   const Systems<T> systems(g);
   int out_of_memory = 0;
   systems.each(
-      [&](int64_t at, int64_t edge, int64_t) {
+      [&](int64_t at, int64_t edge, int64_t s) {
+        if (systems.is_short(s)) return Block::pttrs_short(g.n, d + at, l + edge, b + at, x + at);
         Staged<T> io(systems.staged(), g.n, g.inner, 3);
         if (!io.ok()) return __atomic_store_n(&out_of_memory, 1, __ATOMIC_RELAXED);
         const T *bd = io.in(d + at, g.n), *bl = io.in(l + edge, g.n - 1), *bb = io.in(b + at, g.n);
