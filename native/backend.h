@@ -79,7 +79,9 @@ typedef struct tg_lines {
 typedef enum tg_tv2d_method {
   TG_TV2D_ACCELERATED = 0, /* accelerated Dykstra with adaptive restart, stops at the tolerance */
   TG_TV2D_DYKSTRA = 1,     /* plain Dykstra, exactly max_iterations sweeps (Yeh et al. 2022, algorithm 1) */
-  TG_TV2D_EXACT = 2        /* the accelerated method to the tolerance (0: chosen), then the exact solution by flows */
+  TG_TV2D_EXACT = 2,       /* the accelerated method to the tolerance (0: chosen), then the exact solution by flows */
+  TG_TV2D_SWEEPS = 3,      /* as ACCELERATED, but Dykstra all the way and no finish */
+  TG_TV2D_PIXELS = 4       /* as ACCELERATED, but descent on the pixels' edges all the way and no finish */
 } tg_tv2d_method;
 
 typedef struct tg_tv2d {

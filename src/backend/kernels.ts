@@ -59,6 +59,8 @@ export enum Tv2dMethod {
   accelerated = 0,
   dykstra = 1,
   exact = 2,
+  sweeps = 3,
+  pixels = 4,
 }
 
 export enum RofMethod {
