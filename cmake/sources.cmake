@@ -53,7 +53,14 @@ set(TG_CUDA_SOURCES
   native/cuda/prox1d.cu
   native/cuda/jumps.cu
   native/cuda/prox2d.cu
+  native/cuda/components.cu
+  native/cuda/dykstra.cu
+  native/cuda/prox3d.cu
   native/cuda/rof.cu
+  native/cuda/rof_volume.cu
+  native/cuda/rof_derivative.cu
+  native/cuda/fourier.cu
+  native/cuda/radon.cu
   native/cuda/log_student.cu
   native/cuda/softplus.cu
   native/cuda/scale_blur.cu
