@@ -5,15 +5,20 @@ import { type Address, addon } from './addon.js';
  * In this order: `send`, `receive`, kernels that read the block, `done`, and again.
  */
 export class Stage {
+  readonly #byteLength: number;
   #handle: Address;
 
   /** @param to the block, which must outlive the stage */
   constructor(to: Address, byteLength: number) {
+    this.#byteLength = byteLength;
     this.#handle = addon.stageMake(to, byteLength);
   }
 
-  /** Starts the copy; the array can be changed when the call returns. */
+  /** Starts the copy; the array can be changed when the call returns. @throws RangeError when it has another length than the block */
   send(array: ArrayBufferView): void {
+    if (array.byteLength !== this.#byteLength) {
+      throw new RangeError(`Expected ${this.#byteLength} bytes for the batch but received ${array.byteLength}`);
+    }
     addon.stageSend(this.#handle, addon.addressOf(array));
   }
 

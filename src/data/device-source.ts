@@ -80,7 +80,12 @@ function staged(source: PrefetchSource): Stream {
     try {
       const fits = free.findIndex(({ tensor }) => tensor.shape[0] === batch.shape[0]);
       const slot = fits < 0 ? make(batch.shape) : (free.splice(fits, 1)[0] as Slot);
-      slot.stage.send(batch.clean);
+      try {
+        slot.stage.send(batch.clean);
+      } catch (error) {
+        destroy(slot);
+        throw error;
+      }
       return slot;
     } finally {
       batch.release();
