@@ -42,7 +42,8 @@
     ],
     "addon_sources": [
       "native/addon/addon.cpp",
-      "native/addon/cuda_loader.cpp"
+      "native/addon/cuda_loader.cpp",
+      "native/addon/device_steps.cpp"
     ],
     "kernel_flags": ["-fno-math-errno", "-fno-trapping-math"]
   },

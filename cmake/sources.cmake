@@ -37,11 +37,18 @@ set(TG_ISA_SOURCES
   native/cpu/prox3d.cpp)
 set(TG_ADDON_SOURCES
   native/addon/addon.cpp
-  native/addon/cuda_loader.cpp)
+  native/addon/cuda_loader.cpp
+  native/addon/device_steps.cpp)
 # libtautgrad_cuda.so, which the addon opens at run time when it lies beside it.
 set(TG_CUDA_SOURCES
   native/cuda/backend.cu
   native/cuda/memory.cu
+  native/cuda/transfer.cu
+  native/cuda/graph.cu
+  native/cuda/stage.cu
+  native/cuda/library.cu
+  native/cuda/cudnn.cu
+  native/cuda/cublas.cu
   native/cuda/elementwise.cu
   native/cuda/movement.cu
   native/cuda/reduce.cu

@@ -65,6 +65,11 @@ static const Kernel KERNELS[] = {
     TG_KERNEL(radon_forward),
     TG_KERNEL(radon_adjoint),
     TG_KERNEL(prox3d),
+    TG_KERNEL(random_uniform_at),
+    TG_KERNEL(random_normal_at),
+    TG_KERNEL(adam_at),
+    TG_KERNEL(sgd_at),
+    TG_KERNEL(adam_rates),
 };
 constexpr int KERNEL_COUNT = sizeof KERNELS / sizeof KERNELS[0];
 
