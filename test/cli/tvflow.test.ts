@@ -64,6 +64,7 @@ describe('tautgrad train tvflow, eval tvflow', { timeout: 120_000 }, () => {
     );
     await fails(['eval', 'tvflow', '--data', '.'], 2, "required option '--model <file>'");
     await fails(['eval', 'tvflow', '--model', 'none.safetensors', '--data', '.'], 1, 'Expected image files');
+    await fails(['eval', 'tvflow', '--model', 'm', '--data', '.', '--points', '1'], 2, 'Expected at least 2 for --points but received 1');
     await writeImage(join(folder, 'tiny.png'), deadLeaves({ height: 6, width: 9, channels: 1, seed: 1 }));
     await fails(['eval', 'tvflow', '--model', 'none.safetensors', '--data', '.'], 1, 'none.safetensors');
     await writeSafetensors(join(folder, 'other.safetensors'), new Map([['x', { dtype: 'F32', shape: [1], data: new Float32Array(1) }]]));

@@ -2,6 +2,7 @@ import { basename } from 'node:path';
 import { FileError, listImages, readImage, toChannels } from '../../data/index.js';
 import { type FlowScore, loadFlowNet, referenceOf, scoreFlow, seriesTimes, summarise } from '../../models/tvflow/index.js';
 import { tidy } from '../../tensor/index.js';
+import { UsageError } from '../failure.js';
 import { formatTable, Output } from '../output.js';
 import { middleOf } from './train-tvflow.js';
 
@@ -22,6 +23,7 @@ const WINDOW = 7;
 /** `tautgrad eval tvflow` */
 export async function evalTvflow(options: EvalTvflowOptions): Promise<void> {
   const { model: path, data, size, points, step, against, channels } = options;
+  if (points < 2) throw new UsageError(`Expected at least 2 for --points but received ${points}`);
   const paths = await listImages(data);
   const network = await loadFlowNet(path);
   const output = new Output(options);
