@@ -2,10 +2,10 @@
  * What the regularisers reach on inverse problems: the direct method, total variation and total deep variation, through `tautgrad reconstruct`.
  *
  *   npm run bench -- reconstruct --model tdv3-25-gray.safetensors --mri FOLDER [--case ct,mri --contrast 1 --iterations 100 --json]
- *   npm run bench -- reconstruct --case sr --model runs/sr/model.safetensors --pictures Set12 [--scale 3]
+ *   npm run bench -- reconstruct --case sr --model runs/sr/model.safetensors --pictures Set12 [--scale 3 --lambda 0.0001]
  *
  * FOLDER holds the brain `Brain_data1.npy` and the masks `mask_20.npy` and `mask_30.npy`. Both regularisers are tuned alike, by the search of
- * `inverse.bestLambda` with the picture as the truth. PSNR in dB over all pixels of unclipped values; seconds with the search.
+ * `inverse.bestLambda` with the picture as the truth (`--lambda` fixes that of total variation). PSNR in dB over all pixels of unclipped values; seconds with the search.
  */
 import { spawnSync } from 'node:child_process';
 import { mkdtempSync, readdirSync, rmSync } from 'node:fs';
@@ -23,6 +23,7 @@ const { values: args } = parseArgs({
     scale: { type: 'string', default: '3' },
     contrast: { type: 'string', default: '1' },
     iterations: { type: 'string', default: '100' },
+    lambda: { type: 'string', default: 'auto' },
     json: { type: 'boolean', default: false },
   },
 });
@@ -61,10 +62,14 @@ function reconstruct(problem: string[]): Method[] {
   const folder = mkdtempSync(join(tmpdir(), 'tautgrad-bench-'));
   try {
     const model = args.model === undefined ? [] : ['--model', args.model, '--contrast', args.contrast, '--iterations', args.iterations];
-    const { stdout, status } = spawnSync(process.execPath, [command, 'reconstruct', ...problem, ...model, '--out', folder, '--json'], {
-      encoding: 'utf8',
-      stdio: ['ignore', 'pipe', 'inherit'],
-    });
+    const { stdout, status } = spawnSync(
+      process.execPath,
+      [command, 'reconstruct', ...problem, ...model, '--lambda', args.lambda, '--out', folder, '--json'],
+      {
+        encoding: 'utf8',
+        stdio: ['ignore', 'pipe', 'inherit'],
+      },
+    );
     if (status !== 0) throw new Error(`tautgrad reconstruct ${problem.join(' ')} ended with ${status}`);
     return (JSON.parse(stdout) as { methods: Method[] }).methods;
   } finally {
