@@ -28,13 +28,14 @@ export const cases = {
   },
   unary: {
     dtypes: REAL,
-    repeat: 20,
+    repeat: 21,
     draw: (d, round) => {
       const shape = [whole(1, 999)];
+      const op = round % (d === 'float32' ? 21 : 20); // the last one is for float32 alone
       return {
         inputs: [input(d, shape, 0.05, 3)],
         outputs: [output(d, shape)],
-        call: ([x], [y]) => kernels.unary(round % 20, DTYPE_CODE[d], shape[0], x, y),
+        call: ([x], [y]) => kernels.unary(op, DTYPE_CODE[d], shape[0], x, y),
       };
     },
   },
@@ -74,6 +75,19 @@ export const cases = {
         inputs: [input('uint8', c.own, 0, 2), input(d, a.own, 0, 9), input(d, b.own, 0, 9)],
         outputs: [output(d, shape)],
         call: ([r, p, q], [y]) => kernels.select(DTYPE_CODE[d], shape, r, c.strides, p, a.strides, q, b.strides, y),
+      };
+    },
+  },
+  softplus_derivative: {
+    dtypes: REAL,
+    repeat: 3,
+    draw: (d, round) => {
+      const n = whole(1, 500);
+      return {
+        inputs: [input(d, [n], -8, 8), input(d, [n]), input(d, [n])],
+        outputs: [output(d, [n])],
+        call: ([x, a, b], [y]) =>
+          kernels.softplusDerivative(DTYPE_CODE[d], 1 + (round % 3), n, x, round % 3 ? a : 0, round % 3 === 2 ? b : 0, y),
       };
     },
   },
