@@ -1,14 +1,16 @@
 // prox1d and its Jacobian product on the GPU: one thread per line. Short lines live in shared memory while they are solved; long dense
-// ones in a transposed copy, so that neighbouring threads read neighbouring addresses. Lines on which the direct algorithm would rescan
+// ones in a transposed copy, so that neighbouring threads read neighbouring addresses; few long ones are cut (line_chunks.cuh). Lines on which the direct algorithm would rescan
 // too often are listed and solved again by the linear taut string.
 #include "launch.h"
 
 #include "../kernels/projected_newton.h"
 #include "../kernels/segments.h"
-#include "../kernels/slope_line.h"
 #include "../kernels/taut_string.h"
-#include "line_layout.cuh"
+#include "line_chunks.cuh"
 #include "prox1d.h"
+
+#include <cstdlib>
+#include <cstring>
 
 namespace tautgrad::cuda {
 namespace {
@@ -75,6 +77,12 @@ __global__ void prox_fallback_kernel(tg_lines g, const T *x, const T *lambda, co
   }
 }
 
+// TAUTGRAD_CUDA_PROX1D=serial: a thread per line whatever the lines, for measurements.
+bool chunked() {
+  const char *wish = std::getenv("TAUTGRAD_CUDA_PROX1D");
+  return !wish || std::strcmp(wish, "serial") != 0;
+}
+
 } // namespace
 
 template <class T> int prox_lines(const tg_lines &g, const T *x, const T *lambda, const T *weights, T *y) {
@@ -93,7 +101,10 @@ template <class T> int prox_lines(const tg_lines &g, const T *x, const T *lambda
   if (status != TG_OK) return status;
 
   const int tile_lines = lines_per_tile(g.n, sizeof(T));
-  if (tile_lines > 0) {
+  const int64_t chunk = chunked() ? chunk_length(lines, g.n) : 0;
+  if (chunk > 0) {
+    status = prox_chunks(g, chunk, BUDGET, x, lambda, weights, y, list.as<int32_t>());
+  } else if (tile_lines > 0) {
     status =
         run_kernel("prox1d", prox_tile_kernel<T>, dim3(static_cast<unsigned>(ceil_div(lines, tile_lines))), tile_lines,
                    tile_lines * tile_pitch(g.n) * static_cast<int64_t>(sizeof(T)), g, lines, x, lambda, weights, y, list.as<int32_t>());
