@@ -14,11 +14,16 @@ set(TG_ISA_SOURCES
   native/cpu/conv.cpp
   native/cpu/conv_direct.cpp
   native/cpu/conv_weights.cpp
+  native/cpu/conv_depthwise.cpp
   native/cpu/conv_winograd.cpp
+  native/cpu/conv_strided.cpp
+  native/cpu/conv_strided_data.cpp
+  native/cpu/conv_strided_weights.cpp
   native/cpu/conv_winograd_weights.cpp
   native/cpu/conv_frame.cpp
   native/cpu/scale_blur.cpp
   native/cpu/log_student.cpp
+  native/cpu/softplus.cpp
   native/cpu/tridiagonal.cpp
   native/cpu/random.cpp
   native/cpu/optimizer.cpp
@@ -55,7 +60,15 @@ set(TG_CUDA_SOURCES
   native/cuda/prox1d.cu
   native/cuda/jumps.cu
   native/cuda/prox2d.cu
+  native/cuda/components.cu
+  native/cuda/dykstra.cu
+  native/cuda/prox3d.cu
   native/cuda/rof.cu
+  native/cuda/rof_volume.cu
+  native/cuda/rof_derivative.cu
+  native/cuda/fourier.cu
+  native/cuda/radon.cu
   native/cuda/log_student.cu
+  native/cuda/softplus.cu
   native/cuda/scale_blur.cu
   native/cuda/conv_frame.cu)

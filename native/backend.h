@@ -85,7 +85,9 @@ typedef struct tg_lines {
 typedef enum tg_tv2d_method {
   TG_TV2D_ACCELERATED = 0, /* accelerated Dykstra with adaptive restart, stops at the tolerance */
   TG_TV2D_DYKSTRA = 1,     /* plain Dykstra, exactly max_iterations sweeps (Yeh et al. 2022, algorithm 1) */
-  TG_TV2D_EXACT = 2        /* the accelerated method to the tolerance (0: chosen), then the exact solution by flows */
+  TG_TV2D_EXACT = 2,       /* the accelerated method to the tolerance (0: chosen), then the exact solution by flows */
+  TG_TV2D_SWEEPS = 3,      /* as ACCELERATED, but Dykstra all the way and no finish */
+  TG_TV2D_PIXELS = 4       /* as ACCELERATED, but descent on the pixels' edges all the way and no finish */
 } tg_tv2d_method;
 
 typedef struct tg_tv2d {
@@ -189,6 +191,8 @@ typedef struct tg_backend {
   int (*scale_blur)(int64_t dtype, int64_t planes, int64_t h, int64_t w, int64_t transposed, const void *x, void *y);
   /* y = phi^(order)(x) a b, order 0 to 3, with phi(x) = log(1 + nu x^2) / (2 nu); a, b: NULL (both, or b) or like x. */
   int (*log_student)(int64_t dtype, int64_t order, double nu, int64_t n, const void *x, const void *a, const void *b, void *y);
+  /* y = softplus^(order)(x) a b, order 1 to 3; a, b: NULL (both, or b) or like x. */
+  int (*softplus_derivative)(int64_t dtype, int64_t order, int64_t n, const void *x, const void *a, const void *b, void *y);
   /* Batched tridiagonal systems, LAPACK's meanings, systems along the middle axis; rhs has the layout of `lines`, d too; e, dl, du have n
    * - 1. status (int32 per system): 0, or the 1-based index of the first pivot that is not positive (pttrf) or is zero (gtsv). */
   int (*pttrf)(int64_t dtype, const tg_lines *lines, const void *d, const void *e, void *d_out, void *l_out, void *status);

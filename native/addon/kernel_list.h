@@ -43,6 +43,7 @@ static const Kernel KERNELS[] = {
     TG_KERNEL(conv_frame_weights),
     TG_KERNEL(scale_blur),
     TG_KERNEL(log_student),
+    TG_KERNEL(softplus_derivative),
     TG_KERNEL(pttrf),
     TG_KERNEL(pttrs),
     TG_KERNEL(ptsv),

@@ -97,8 +97,14 @@ const tg_backend *make_table() {
   register_prox1d(&t);
   register_jumps(&t);
   register_prox2d(&t);
+  register_components(&t);
+  register_prox3d(&t);
   register_rof(&t);
+  register_rof_derivative(&t);
+  register_fourier(&t);
+  register_radon(&t);
   register_log_student(&t);
+  register_softplus(&t);
   register_scale_blur(&t);
   register_conv_frame(&t);
   return &t;

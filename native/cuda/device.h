@@ -67,6 +67,17 @@ private:
   bool ok_;
 };
 
+// Scratch memory handed out in pieces: a first pass counts (base is null), a second one takes.
+struct Pieces {
+  int64_t used = 0;
+  unsigned char *base = nullptr;
+  template <class T> T *take(int64_t count) {
+    const int64_t at = used;
+    used += (count * int64_t(sizeof(T)) + 255) / 256 * 256;
+    return base ? reinterpret_cast<T *>(base + at) : nullptr;
+  }
+};
+
 // Copies between host and device; `download` waits for everything queued before it.
 int upload(void *to, const void *from, int64_t bytes);
 int download(void *to, const void *from, int64_t bytes);
@@ -88,8 +99,14 @@ void register_optimizer(tg_backend *);
 void register_prox1d(tg_backend *);
 void register_jumps(tg_backend *);
 void register_prox2d(tg_backend *);
+void register_components(tg_backend *);
+void register_prox3d(tg_backend *);
 void register_rof(tg_backend *);
+void register_rof_derivative(tg_backend *);
+void register_fourier(tg_backend *);
+void register_radon(tg_backend *);
 void register_log_student(tg_backend *);
+void register_softplus(tg_backend *);
 void register_scale_blur(tg_backend *);
 void register_conv_frame(tg_backend *);
 

@@ -60,6 +60,8 @@ export enum Tv2dMethod {
   accelerated = 0,
   dykstra = 1,
   exact = 2,
+  sweeps = 3,
+  pixels = 4,
 }
 
 export enum RofMethod {
@@ -263,6 +265,8 @@ export const convFrameWeights = kernel<FrameArguments>('conv_frame_weights'); //
 export const scaleBlur = kernel<[dtype: D, planes: number, h: number, w: number, transposed: number, x: Address, y: Address]>('scale_blur');
 export const logStudent =
   kernel<[dtype: D, order: number, nu: number, n: number, x: Address, a: Address, b: Address, y: Address]>('log_student');
+export const softplusDerivative =
+  kernel<[dtype: D, order: number, n: number, x: Address, a: Address, b: Address, y: Address]>('softplus_derivative');
 export const pttrf = kernel<[dtype: D, lines: Lines, d: Address, e: Address, dOut: Address, lOut: Address, status: Address]>('pttrf');
 export const pttrs = kernel<[dtype: D, lines: Lines, d: Address, l: Address, b: Address, x: Address]>('pttrs');
 export const ptsv = kernel<[dtype: D, lines: Lines, d: Address, e: Address, b: Address, x: Address, status: Address]>('ptsv');
