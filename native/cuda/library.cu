@@ -7,6 +7,7 @@
 #include <cstring>
 #include <dlfcn.h>
 #include <glob.h>
+#include <unistd.h>
 #include <vector>
 
 namespace tautgrad::cuda {
@@ -28,7 +29,14 @@ std::vector<std::string> places(const char *file) {
   for (const char *variable : {"VIRTUAL_ENV", "CONDA_PREFIX"})
     if (const char *prefix = std::getenv(variable); prefix && *prefix) add_python(prefix);
   if (const char *home = std::getenv("HOME"); home && *home) add_python(std::string(home) + "/.local");
-  for (const char *prefix : {"/usr/local", "/usr"}) add_python(prefix);
+  // The Python that the user would start brings its wheels, wherever it lives.
+  const char *path = std::getenv("PATH");
+  for (std::string rest = path ? path : ""; !rest.empty();) {
+    const size_t end = rest.find(':');
+    const std::string folder = rest.substr(0, end);
+    rest = end == std::string::npos ? "" : rest.substr(end + 1);
+    if (!folder.empty() && access((folder + "/python3").c_str(), X_OK) == 0) add_python(folder + "/..");
+  }
   add_matches(std::string("/usr/lib/python3/dist-packages/nvidia/*/lib/") + file);
   if (const char *prefix = std::getenv("CONDA_PREFIX"); prefix && *prefix) add_matches(std::string(prefix) + "/lib/" + file);
   for (const char *variable : {"CUDA_HOME", "CUDA_PATH"})

@@ -12,7 +12,7 @@ export interface DeviceInfo {
   /** Threads of the native pool (CPU only). */
   threads?: number;
   /** Of each vendor library that could serve: what was found where, or why it is not used (an available GPU only). */
-  libraries?: string[];
+  readonly libraries?: string[];
 }
 
 export const DEVICE_INDEX: Readonly<Record<DeviceName, number>> = { cpu: 0, cuda: 1 };
@@ -42,7 +42,10 @@ export function devices(): DeviceInfo[] {
           name: 'cuda',
           available: true,
           description: addon.describe(DEVICE_INDEX.cuda),
-          libraries: addon.libraries(DEVICE_INDEX.cuda).split('\n').filter(Boolean),
+          // Opening them takes a second: only when somebody wants to know.
+          get libraries() {
+            return addon.libraries(DEVICE_INDEX.cuda).split('\n').filter(Boolean);
+          },
         }
       : { name: 'cuda', available: false, description: `No GPU: ${reason}` },
   ];

@@ -1,12 +1,13 @@
 /** Checks and broadcasts what a TV user passes as lambda and weights. */
 import { underlying } from '../autodiff/index.js';
+import { recording } from '../backend/index.js';
 import { broadcastTo, cast, checkTensor, compare, mul, narrow, type Operand, reshape, select } from '../ops/index.js';
 import { broadcastShapes, formatShape, full, type Shape, sameShape, type Tensor } from '../tensor/index.js';
 
-/** @throws RangeError when a known entry is negative or NaN */
+/** @throws RangeError when a known entry is negative or NaN. Inside a captured step nothing is known; its first call has looked. */
 function checkNonNegative(values: Tensor, name: string): void {
   const known = underlying(values);
-  if (known === null) return;
+  if (known === null || recording() !== null) return;
   for (const value of known.toTypedArray()) {
     if (!(value >= 0)) throw new RangeError(`Expected numbers >= 0 for ${name} but received ${value}`);
   }

@@ -104,6 +104,26 @@ describe('captured steps', () => {
     expect(lines[8]).toBe('2,4 2,4 2,4');
   }, 60_000);
 
+  it('train a TV layer: its prox, the derivative in lambda, and a lambda that changes between replays', () => {
+    const script = `
+      import { nn, ops, optim, randn, seed, tidy, train } from $PACKAGE;
+      seed(8);
+      const layer = new nn.TVLayer1d({ channels: 2, direction: 'row', mode: 'smooth', lambda: { init: 0.3, trainable: true } });
+      const adam = new optim.Adam(layer.namedParameters(), { learningRate: 0.05 });
+      const step = (x) => {
+        const { value, gradients } = nn.valueAndGrad(layer, () => ops.mean(ops.square(layer.forward(x))));
+        adam.step(gradients);
+        return value;
+      };
+      const run = process.env.CAPTURE ? train.capture(step) : step;
+      const losses = [];
+      for (let k = 0; k < 10; k++) tidy(() => losses.push(run(randn([1, 2, 4, 9])).item()));
+      console.log(losses.join(), [...layer.stateDict().values()].map((t) => t.toTypedArray().join()).join());`;
+    const eager = onDevice(library, script);
+    expect(eager.output).toMatch(/^[\d.,e -]+\n$/);
+    expect(onDevice(library, script, { environment: { CAPTURE: '1' }, asynchronous: true }).output).toBe(eager.output);
+  }, 60_000);
+
   it('hold the memory that they name until they are disposed', () => {
     const { output, status } = onDevice(
       library,
