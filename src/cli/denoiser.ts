@@ -1,6 +1,6 @@
 import type { Image } from '../data/index.js';
 import { estimateNoise } from '../metrics/index.js';
-import { denoiseImage, isNetworkFile, isPublishedTDV, loadNetwork } from '../models/tdv/index.js';
+import { denoiseImage, isNetworkFile, isPublishedTDV, loadNetwork, type VariationalNetwork } from '../models/tdv/index.js';
 import { applyDenoiser, applyInTiles, type Denoiser, loadDenoiser } from '../models/tvlayers/index.js';
 import { readSafetensors } from '../train/index.js';
 import { UsageError } from './failure.js';
@@ -36,7 +36,7 @@ export async function loadAnyDenoiser(path: string, byColour: (denoiser: Denoise
       dispose: () => denoiser.model.dispose(),
     };
   }
-  const network = await loadNetwork(path);
+  const network = await loadDenoisingNetwork(path);
   return {
     channels: network.options.channels === 3 ? 3 : 1,
     apply: (image, sigma) => denoiseImage(network, image, sigma === null ? {} : { sigma }),
@@ -46,4 +46,13 @@ export async function loadAnyDenoiser(path: string, byColour: (denoiser: Denoise
     },
     dispose: () => network.dispose(),
   };
+}
+
+/** @throws UsageError for networks of another task */
+export async function loadDenoisingNetwork(path: string): Promise<VariationalNetwork> {
+  const network = await loadNetwork(path);
+  const { scale } = network.options;
+  if (scale === 1) return network;
+  network.dispose();
+  throw new UsageError(`Expected a network for denoising but ${path} is one for super-resolution by ${scale}`);
 }

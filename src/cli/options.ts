@@ -62,9 +62,15 @@ export function lambdaOrAuto(text: string): number | 'auto' {
   return value;
 }
 
-/** A noise level, or `auto`. */
-export function sigmaOrAuto(text: string): number | 'auto' {
+/** A number above 0, or `auto`. */
+export function positiveOrAuto(text: string): number | 'auto' {
   return text === 'auto' ? 'auto' : positiveNumber(text);
+}
+
+/** The factor of super-resolution. */
+export function scaleFactor(text: string): number {
+  if (!['2', '3', '4'].includes(text)) throw new InvalidArgumentError(`Expected 2, 3 or 4 but received "${text}".`);
+  return Number(text);
 }
 
 export function oneOrThree(text: string): 1 | 3 {

@@ -4,10 +4,12 @@ import {
   increasingNumbers,
   lambdaOrAuto,
   nonNegativeNumber,
+  oneOrThree,
   positiveInteger,
   positiveNumber,
+  positiveOrAuto,
+  scaleFactor,
   seedNumber,
-  sigmaOrAuto,
 } from './options.js';
 import { withTrainingOptions } from './training/options.js';
 import { version } from './version.js';
@@ -58,7 +60,7 @@ export function createProgram(): Command {
       new Option(
         '--sigma <number>',
         'with a network of total deep variation: standard deviation of the noise, of 255; auto (default): estimated',
-      ).argParser(sigmaOrAuto),
+      ).argParser(positiveOrAuto),
     )
     .action(async (input: string, output: string, options) => (await import('./commands/denoise.js')).denoise(input, output, options));
 
@@ -83,13 +85,17 @@ export function createProgram(): Command {
     command(
       train,
       'tdv',
-      'train a denoiser with total deep variation: regulariser, stopping time and data weight',
+      'train total deep variation to denoise or to enlarge: regulariser, stopping time and data weight',
       'tautgrad train tdv --data photos --sigma 25 --macro-blocks 1 --features 16 --minutes 30',
       'tautgrad train tdv --data BSDS400 --batch 32 --patch 93 --learning-rate 4e-4 --steps 100000',
+      'tautgrad train tdv --task sr --scale 3 --from tdv3-25-gray.safetensors --data photos --minutes 10',
       'tautgrad train tdv --out runs/tdv --resume',
     ),
     { out: 'runs/tdv', batch: 8, patch: 64, learningRate: 4e-4 },
   )
+    .addOption(new Option('--task <name>', 'denoise, or sr: super-resolution (default: denoise)').choices(['denoise', 'sr']))
+    .option('--scale <number>', 'with --task sr: factor of both axes, 2, 3 or 4 (default: 3)', scaleFactor)
+    .option('--from <file>', 'start from the weights of this network, from "tautgrad train tdv" or published')
     .option('--sigma <number>', 'standard deviation of the noise, of 255 (default: 25)', positiveNumber)
     .option('--features <number>', 'channels inside the regulariser (default: 32)', positiveInteger)
     .option('--macro-blocks <number>', 'U-Nets in a row (default: 3)', positiveInteger)
@@ -102,6 +108,43 @@ export function createProgram(): Command {
       ]),
     )
     .action(async (options) => (await import('./commands/train-tdv.js')).trainTdv(options));
+
+  withTrainingOptions(
+    command(
+      train,
+      'tvflow',
+      'train TVflowNET, which predicts the total-variation flow of an image at any time, without solved flows',
+      'tautgrad train tvflow --data photos --validation held-out --minutes 30',
+      'tautgrad train tvflow --data STL10 --batch 8 --learning-rate 5e-4 --schedule constant --tv-weight 1e-4 --initial-weight 1 --input plain --steps 34375',
+      'tautgrad train tvflow --out runs/tvflow --resume',
+    ),
+    { out: 'runs/tvflow', batch: 2, patch: 96, learningRate: 3e-3, clip: 1 },
+  )
+    .addOption(
+      new Option('--activations <names>', 'of the seven inner layers (default: relu+softplus, ReLU after the first)').choices([
+        'relu+softplus',
+        'relu',
+        'softplus',
+      ]),
+    )
+    .addOption(new Option('--boundary <name>', 'where the dual field vanishes (default: natural)').choices(['natural', 'frame']))
+    .addOption(new Option('--padding <name>', 'around the images (default: zero)').choices(['zero', 'reflect']))
+    .addOption(new Option('--init <name>', 'initial weights (default: he-uniform)').choices(['he-uniform', 'orthogonal']))
+    .addOption(
+      new Option('--input <name>', 'what the network sees: the image minus its mean, or as it is (default: centered)').choices([
+        'centered',
+        'plain',
+      ]),
+    )
+    .option('--normalize-phi', 'divide the dual field by its length where that exceeds 1')
+    .option(
+      '--times-per-image <number>',
+      'times per image of a batch, the first of them 0 where there are more than one (default: 1)',
+      positiveInteger,
+    )
+    .option('--tv-weight <number>', 'weight of the subgradient term, for 96×96 pixels (default: 1e-6; the paper: 1e-4)', nonNegativeNumber)
+    .option('--initial-weight <number>', 'weight of the initial condition (default: 10; the paper: 1)', nonNegativeNumber)
+    .action(async (options) => (await import('./commands/train-tvflow.js')).trainTvflow(options));
 
   const evaluate = group(program, 'eval', 'measure a network');
   command(
@@ -122,6 +165,26 @@ export function createProgram(): Command {
     .addOption(new Option('--isotropic', 'isotropic instead of anisotropic total variation').conflicts('model'))
     .option('--seed <number>', 'seed of the noise', seedNumber, 0)
     .action(async (options) => (await import('./commands/eval-denoise.js')).evalDenoise(options));
+
+  command(
+    evaluate,
+    'tvflow',
+    'how close a TVflowNET comes to the total-variation flow of the images of a folder',
+    'tautgrad eval tvflow --model runs/tvflow/model.safetensors --data Set12',
+    'tautgrad eval tvflow --model runs/tvflow/model.safetensors --data Set12 --against joint',
+  )
+    .requiredOption('--model <file>', 'a network from "tautgrad train tvflow"')
+    .requiredOption('--data <folder>', 'folder of images')
+    .option('--size <number>', 'side of the middle part that is evaluated', positiveInteger, 96)
+    .option('--points <number>', 'times', positiveInteger, 50)
+    .option('--step <number>', 'between two times, for values 0 … 5', positiveNumber, 0.02)
+    .addOption(
+      new Option('--against <name>', 'flow: model-driven (implicit Euler); joint: joint space-time optimisation')
+        .choices(['flow', 'joint'])
+        .default('flow'),
+    )
+    .option('--channels <number>', '1: gray, 3: colour, channel by channel', oneOrThree, 1)
+    .action(async (options) => (await import('./commands/eval-tvflow.js')).evalTvflow(options));
 
   addReconstruct(program);
   addFlow(program);
@@ -222,12 +285,20 @@ function addReconstruct(program: Command): void {
     command(parent, name, description, ...examples)
       .option('--image <file>', 'clean image, a picture or a .npy file (default: the Shepp-Logan phantom)')
       .option('--size <number>', 'side of the phantom in pixels', positiveInteger, 256)
-      .addOption(new Option('--method <name>', 'how to reconstruct').choices(methods).default('tv'))
+      .addOption(new Option('--method <name>', 'how to reconstruct (default: tv; with --model: tdv)').choices([...methods, 'tdv']))
       .addOption(
         new Option('--lambda <number>', 'strength of total variation; auto: the one of highest PSNR')
           .argParser(lambdaOrAuto)
           .default('auto'),
       )
+      .option('--model <file>', 'a network of total deep variation, from "tautgrad train tdv" or published weights, as the regulariser')
+      .addOption(
+        new Option('--data-weight <number>', 'with --model: weight of the data; auto: the one of highest PSNR')
+          .argParser(positiveOrAuto)
+          .default('auto'),
+      )
+      .option('--contrast <number>', 'with --model: scale of the intensities that the network sees', positiveNumber, 1)
+      .option('--iterations <number>', 'with --model: steps of the descent', positiveInteger, 100)
       .option('--noise <number>', 'standard deviation of the noise of the measurements', nonNegativeNumber, noise)
       .option('--out <folder>', 'folder of the results', `runs/${name}`)
       .option('--seed <number>', 'seed of the noise and of random masks', seedNumber, 0);
@@ -239,6 +310,7 @@ function addReconstruct(program: Command): void {
     0.5,
     'tautgrad reconstruct ct --angles 45',
     'tautgrad reconstruct ct --image slice.png --method fbp --filter ram-lak',
+    'tautgrad reconstruct ct --angles 45 --model tdv3-25-gray.safetensors',
   )
     .option('--angles <number>', 'views, equally spaced in half a turn', positiveInteger, 90)
     .addOption(new Option('--filter <name>', 'filter of the back-projection').choices(['hann', 'ram-lak']).default('hann'))
@@ -251,6 +323,7 @@ function addReconstruct(program: Command): void {
     0.01,
     'tautgrad reconstruct mri --acceleration 4 --coils 4',
     'tautgrad reconstruct mri --image brain.npy --mask mask.npy',
+    'tautgrad reconstruct mri --image brain.npy --mask mask.npy --model tdv3-25-gray.safetensors',
   )
     .option('--coils <number>', 'simulated receiver coils', positiveInteger, 4)
     .option('--acceleration <number>', 'how many times fewer samples than a full scan', positiveNumber, 4)
@@ -264,6 +337,7 @@ function addReconstruct(program: Command): void {
     ['bicubic', 'tv'],
     0,
     'tautgrad reconstruct sr --image photo.png --scale 3',
+    'tautgrad reconstruct sr --image photo.png --scale 3 --model runs/sr/model.safetensors',
   )
     .option('--scale <number>', 'factor of both axes', positiveInteger, 3)
     .action(async (options) => (await import('./commands/reconstruct.js')).reconstructSr(options));

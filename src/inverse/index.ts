@@ -13,5 +13,5 @@ export { type FbpFilter, filteredBackProjection, RadonOperator, type RadonOption
 export { type BicubicOptions, bicubicResize, decimation } from './resampling.js';
 export { proximalStep, type ResolventOptions, resolvent } from './resolvent.js';
 export { addNoise, coilSensitivities, type MaskOptions, samplingMask } from './simulate.js';
-export { bestTvLambda, type TvTuning } from './tune.js';
+export { bestLambda, bestTvLambda, type Trial, type Tuning } from './tune.js';
 export { type TvReconstruction, type TvReconstructOptions, tvReconstruct } from './tv-reconstruct.js';

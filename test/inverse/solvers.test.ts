@@ -1,6 +1,6 @@
 /** The gradient methods against exact solutions, and the baselines of the reconstructions. */
 import { describe, expect, it } from 'vitest';
-import { grad, inverse, memory, ops, type Tensor, tidy, tv } from '../../src/index.js';
+import { full, grad, inverse, memory, ops, type Tensor, tidy, tv } from '../../src/index.js';
 import { normal, relativeError } from '../support/numeric.js';
 
 const { acceleratedGradient, blur, gaussianKernel, leastSquares, sumEnergies, tvReconstruct } = inverse;
@@ -116,6 +116,33 @@ describe('tvReconstruct', () => {
       expect(() => tvReconstruct(a, z, -1)).toThrow('Expected a number >= 0 for lambda but received -1');
       expect(() => tvReconstruct(a, normal([3, 3], 1), 1)).toThrow('for z of radon but received shape [3, 3]');
       expect(() => tvReconstruct(a, z, 1, { iterations: 0.5 })).toThrow('Expected an integer >= 1 for iterations but received 0.5');
+    });
+  });
+});
+
+describe('bestLambda', () => {
+  it('climbs to the weight nearest to the truth, starts from the best image so far, and ends with a final run', () => {
+    tidy(() => {
+      const truth = full([4], 1);
+      // The reconstruction is constant: 1 at lambda = 40.
+      const trials: inverse.Trial[] = [];
+      const { lambda, x, psnr, tried } = inverse.bestLambda(
+        (trial) => {
+          trials.push({ ...trial });
+          return full([4], 1 + Math.log(trial.lambda / 40) + (trial.final ? 1e-3 : 0));
+        },
+        truth,
+        0.1,
+      );
+      expect(Math.abs(Math.log(lambda / 40))).toBeLessThan(Math.log(3) / 4);
+      expect(tried.reduce((a, b) => (b.psnr > a.psnr ? b : a)).lambda).toBe(lambda);
+      expect(trials[0]).toEqual({ lambda: 0.1, final: false });
+      expect(trials.slice(1).every((t) => t.start !== undefined)).toBe(true);
+      expect(trials.map((t) => t.final)).toEqual([...trials.slice(1).map(() => false), true]);
+      expect(new Set(trials.slice(0, -1).map((t) => t.lambda)).size).toBe(trials.length - 1);
+      expect(x.toTypedArray()[0]).toBeCloseTo(1 + Math.log(lambda / 40) + 1e-3, 6);
+      expect(psnr).toBeCloseTo(-20 * Math.log10(Math.abs(Math.log(lambda / 40) + 1e-3)), 2);
+      expect(() => inverse.bestLambda(() => truth, truth, 0)).toThrow('Expected a number > 0 for lambda but received 0');
     });
   });
 });

@@ -5,7 +5,6 @@ import {
   bestStoppingTime,
   denoiseImage,
   eigenfunction,
-  loadNetwork,
   sensitivity,
   timeCurve,
   type VariationalNetwork,
@@ -13,6 +12,7 @@ import {
 } from '../../models/tdv/index.js';
 import { type Block, type Series, writeReport } from '../../report/index.js';
 import { Tensor, tidy } from '../../tensor/index.js';
+import { loadDenoisingNetwork } from '../denoiser.js';
 import { reportFooter } from '../footer.js';
 import { formatNumber, Output } from '../output.js';
 
@@ -41,7 +41,7 @@ interface Found {
 /** `tautgrad explore …`: what a network of total deep variation has learned, as a page. */
 export async function explore(what: Exploration, options: ExploreOptions): Promise<void> {
   const { model, image: path, out, size, seed } = options;
-  const network = await loadNetwork(model);
+  const network = await loadDenoisingNetwork(model);
   try {
     const image = middle(toChannels(await readImage(path), network.options.channels === 3 ? 3 : 1), size);
     const found =
@@ -177,7 +177,7 @@ function eigen(network: VariationalNetwork, image: Image): Found {
 
 /** The distance of two networks' trajectories and the bound of Theorem 3.2. */
 async function trajectories(network: VariationalNetwork, clean: Image, seed: number, otherPath: string): Promise<Found> {
-  const other = await loadNetwork(otherPath);
+  const other = await loadDenoisingNetwork(otherPath);
   try {
     const found = tidy(() => sensitivity(network, other, asTensor(addGaussianNoise(clean, network.options.sigma, seed))));
     const perPixel = 1 / Math.sqrt(clean.data.length);

@@ -9,8 +9,17 @@ import { UsageError } from '../failure.js';
 export interface CommonOptions {
   image?: string;
   size: number;
-  method: string;
+  /** Default: tdv with a network, else tv. */
+  method?: string;
   lambda: number | 'auto';
+  /** File of a network. */
+  model?: string;
+  /** The weight of the data beside a learned regulariser. */
+  dataWeight: number | 'auto';
+  /** The scale of the intensities that a learned regulariser sees. */
+  contrast: number;
+  /** Of the descent with a learned regulariser. */
+  iterations: number;
   noise: number;
   out: string;
   seed: number;
@@ -44,6 +53,10 @@ export interface Problem {
   /** [..., height, width] */
   truth: Tensor;
   measured: Tensor;
+  /** Standard deviation of the noise in `measured`. */
+  noise: number;
+  /** The factor of super-resolution; 1 for the other problems. */
+  scale: number;
   /** The method without regularisation; called inside a scope. */
   direct: { name: string; run: () => Tensor };
   settings: [string, string | number][];
@@ -96,6 +109,8 @@ export async function ctProblem(options: CtOptions): Promise<Problem> {
     operator,
     truth,
     measured,
+    noise,
+    scale: 1,
     direct: { name: 'fbp', run: () => inverse.filteredBackProjection(operator, measured, { filter }) },
     settings: [
       ['views', angles],
@@ -124,6 +139,8 @@ export async function mriProblem(options: MriOptions): Promise<Problem> {
     operator,
     truth,
     measured,
+    noise,
+    scale: 1,
     direct: { name: 'zero-filling', run: () => operator.adjoint(measured) },
     settings: [
       ['coils', coils],
@@ -162,6 +179,8 @@ export async function srProblem(options: SrOptions): Promise<Problem> {
     operator,
     truth,
     measured,
+    noise,
+    scale,
     direct: { name: 'bicubic', run: () => up().apply(measured) },
     settings: [['scale', scale]],
   };

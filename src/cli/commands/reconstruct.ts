@@ -4,9 +4,11 @@ import { FileError, type Image, writeImage } from '../../data/index.js';
 import { bestTvLambda, tvReconstruct } from '../../inverse/index.js';
 import { psnr, ssim } from '../../metrics/index.js';
 import { type Report, writeReport } from '../../report/index.js';
-import { tidy } from '../../tensor/index.js';
+import { type Tensor, tidy } from '../../tensor/index.js';
+import { UsageError } from '../failure.js';
 import { reportFooter } from '../footer.js';
 import { formatNumber, formatTable, Output } from '../output.js';
+import { loadForProblem, type Reconstructor } from './reconstruct-model.js';
 import {
   type CommonOptions,
   type CtOptions,
@@ -41,68 +43,104 @@ interface Result {
   /** Null for images too small for its window. */
   ssim: number | null;
   seconds: number;
+  /** The weight of total variation, or of the data beside a learned regulariser. */
   lambda: number | null;
 }
 
+/** What a method found: an image like the truth. */
+interface Found {
+  x: Tensor;
+  lambda: number | null;
+}
+
+/** @throws UsageError for options that contradict each other */
+function chosenMethod({ method, model }: CommonOptions): string {
+  if (model !== undefined && method !== undefined && method !== 'tdv')
+    throw new UsageError(`Expected --method tdv with --model but received ${method}`);
+  if (model === undefined && method === 'tdv') throw new UsageError('Expected --model FILE with --method tdv but received none');
+  return method ?? (model === undefined ? 'tv' : 'tdv');
+}
+
 async function reconstruct(make: () => Promise<Problem>, options: CommonOptions): Promise<void> {
-  const { out: folder } = options;
+  const { out: folder, model } = options;
   const output = new Output(options);
-  await mkdir(folder, { recursive: true }).catch((error: unknown) => {
-    throw FileError.fromSystem(folder, 'write', error);
-  });
-  const problem = await make();
-  const { operator, truth, measured } = problem;
+  const method = chosenMethod(options);
+  const reconstructor = model === undefined ? null : await loadForProblem(model, options);
   try {
-    output.note(`${problem.title}: ${problem.source}; ${problem.description}`);
-    const clean = toImage(truth);
-    const results = [run(problem.direct.name, clean, () => ({ image: tidy(() => toImage(problem.direct.run())), lambda: null }))];
-    if (options.method === 'tv') {
-      if (options.lambda === 'auto') output.note('Searching the lambda of highest PSNR');
-      results.push(run('tv', clean, () => totalVariation(problem, options.lambda)));
+    await mkdir(folder, { recursive: true }).catch((error: unknown) => {
+      throw FileError.fromSystem(folder, 'write', error);
+    });
+    const problem = await make();
+    try {
+      output.note(`${problem.title}: ${problem.source}; ${problem.description}`);
+      reconstructor?.check(problem);
+      const results = tidy(() => solve(problem, reconstructor, method, options, output));
+      await conclude(problem, results, options, output);
+    } finally {
+      for (const value of [problem.truth, problem.measured, problem.operator]) value.dispose();
     }
-    for (const { name, image } of [{ name: 'truth', image: clean }, ...results]) await writeImage(join(folder, `${name}.png`), image);
-    const reportPath = join(folder, 'report.html');
-    await writeReport(reportPath, makeReport(problem, clean, results, options));
-    const { kind, source, description } = problem;
-    output.result(
-      {
-        problem: kind,
-        source,
-        description,
-        folder,
-        methods: results.map(({ name, psnr, ssim, lambda, seconds }) => ({ name, psnr, ssim, lambda, seconds })),
-        report: reportPath,
-      },
-      `${formatTable([
-        ['method', 'PSNR (dB)', 'SSIM', 'lambda', 'seconds'],
-        ...results.map((r) => [
-          r.name,
-          r.psnr.toFixed(2),
-          r.ssim === null ? '–' : r.ssim.toFixed(4),
-          r.lambda === null ? '–' : formatNumber(r.lambda, 3),
-          formatNumber(r.seconds, 2),
-        ]),
-      ])}\n\nReport: ${reportPath}`,
-    );
   } finally {
-    for (const value of [truth, measured, operator]) value.dispose();
+    reconstructor?.dispose();
   }
 }
 
-function run(name: string, clean: Image, method: () => { image: Image; lambda: number | null }): Result {
-  const started = performance.now();
-  const { image, lambda } = method();
-  const seconds = (performance.now() - started) / 1000;
-  const windowFits = Math.min(clean.height, clean.width) >= 11;
-  return { name, image, psnr: psnr(image, clean), ssim: windowFits ? ssim(image, clean) : null, seconds, lambda };
+/** The direct method, total variation, and the network, as far as they are asked for: each starts from the one before. */
+function solve(problem: Problem, model: Reconstructor | null, method: string, options: CommonOptions, output: Output): Result[] {
+  const { direct, truth } = problem;
+  const clean = toImage(truth);
+  const results: Result[] = [];
+  const run = (name: string, body: () => Found): Tensor => {
+    const started = performance.now();
+    const { x, lambda } = body();
+    const seconds = (performance.now() - started) / 1000;
+    const image = toImage(x);
+    const windowFits = Math.min(clean.height, clean.width) >= 11;
+    results.push({ name, image, psnr: psnr(image, clean), ssim: windowFits ? ssim(image, clean) : null, seconds, lambda });
+    return x;
+  };
+  let x = run(direct.name, () => ({ x: tidy(() => direct.run()), lambda: null }));
+  if (method === direct.name) return results;
+  if (options.lambda === 'auto') output.note('Searching the lambda of highest PSNR');
+  x = run('tv', () => totalVariation(problem, options.lambda));
+  if (model !== null) {
+    if (model.searches) output.note('Searching the data weight of highest PSNR for the network');
+    run('tdv', () => model.run(problem, x));
+  }
+  return results;
 }
 
-function totalVariation({ operator, measured, truth }: Problem, lambda: number | 'auto'): { image: Image; lambda: number } {
-  return tidy(() => {
-    if (lambda !== 'auto') return { image: toImage(tvReconstruct(operator, measured, lambda).x), lambda };
-    const best = bestTvLambda(operator, measured, truth);
-    return { image: toImage(best.x), lambda: best.lambda };
-  });
+async function conclude(problem: Problem, results: readonly Result[], options: CommonOptions, output: Output): Promise<void> {
+  const { out: folder } = options;
+  const clean = toImage(problem.truth);
+  for (const { name, image } of [{ name: 'truth', image: clean }, ...results]) await writeImage(join(folder, `${name}.png`), image);
+  const reportPath = join(folder, 'report.html');
+  await writeReport(reportPath, makeReport(problem, clean, results, options));
+  const { kind, source, description } = problem;
+  output.result(
+    {
+      problem: kind,
+      source,
+      description,
+      folder,
+      methods: results.map(({ name, psnr, ssim, lambda, seconds }) => ({ name, psnr, ssim, lambda, seconds })),
+      report: reportPath,
+    },
+    `${formatTable([
+      ['method', 'PSNR (dB)', 'SSIM', 'lambda', 'seconds'],
+      ...results.map((r) => [
+        r.name,
+        r.psnr.toFixed(2),
+        r.ssim === null ? '–' : r.ssim.toFixed(4),
+        r.lambda === null ? '–' : formatNumber(r.lambda, 3),
+        formatNumber(r.seconds, 2),
+      ]),
+    ])}\n\nReport: ${reportPath}`,
+  );
+}
+
+function totalVariation({ operator, measured, truth }: Problem, lambda: number | 'auto'): Found {
+  if (lambda !== 'auto') return { x: tvReconstruct(operator, measured, lambda).x, lambda };
+  return bestTvLambda(operator, measured, truth);
 }
 
 const TITLES: Record<string, string> = {
@@ -110,7 +148,18 @@ const TITLES: Record<string, string> = {
   'zero-filling': 'zero filling',
   bicubic: 'bicubic interpolation',
   tv: 'total variation',
+  tdv: 'total deep variation',
 };
+
+/** Which weights were chosen with the truth at hand, and what they weigh. */
+function remark(results: readonly Result[], { lambda, dataWeight }: CommonOptions): string {
+  const [tv, tdv] = ['tv', 'tdv'].map((name) => results.find((r) => r.name === name)?.lambda != null);
+  const best: string[] = [];
+  if (tv && lambda === 'auto') best.push('total variation');
+  if (tdv && dataWeight === 'auto') best.push('the network');
+  const tuned = best.length === 0 ? '' : ` λ is the one of highest PSNR on this picture: the best that ${best.join(' and ')} can do.`;
+  return tdv ? `${tuned} It weighs the regulariser for total variation and the data for the network.` : tuned;
+}
 
 function makeReport(problem: Problem, clean: Image, results: readonly Result[], options: CommonOptions): Report {
   const zoom = Math.min(64, clean.height, clean.width);
@@ -124,7 +173,7 @@ function makeReport(problem: Problem, clean: Image, results: readonly Result[], 
         blocks: [
           {
             kind: 'table',
-            caption: `All pixels, values not clipped.${options.lambda === 'auto' && options.method === 'tv' ? ' λ is the one of highest PSNR on this picture: the best that total variation can do.' : ''}`,
+            caption: `All pixels, values not clipped.${remark(results, options)}`,
             columns: ['Method', 'PSNR (dB)', 'SSIM', 'λ', 'seconds'],
             rows: results.map((r) => [title(r.name), r.psnr, r.ssim, r.lambda === null ? null : formatNumber(r.lambda, 3), r.seconds]),
             digits: [0, 2, 4, 0, 2],
@@ -144,7 +193,19 @@ function makeReport(problem: Problem, clean: Image, results: readonly Result[], 
         blocks: [
           {
             kind: 'settings',
-            entries: [['image', problem.source], ...problem.settings, ['noise', options.noise], ['seed', options.seed]],
+            entries: [
+              ['image', problem.source],
+              ...problem.settings,
+              ['noise', options.noise],
+              ['seed', options.seed],
+              ...(options.model === undefined
+                ? []
+                : ([
+                    ['network', options.model],
+                    ['contrast', options.contrast],
+                    ['iterations', options.iterations],
+                  ] as [string, string | number][])),
+            ],
           },
         ],
       },

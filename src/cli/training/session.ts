@@ -46,9 +46,9 @@ export interface TrainingCommand<S extends Settings, M extends Module> {
   readonly name: S['command'];
   readonly schema: z.ZodType<S>;
   /** Completes the settings of a new run. */
-  settings(given: Given<S>): S;
-  /** A fresh network; the random generator has been seeded. */
-  model(settings: S): M;
+  settings(given: Given<S>): S | Promise<S>;
+  /** A fresh network; the random generator has been seeded. A resumed run's weights come from its checkpoint. */
+  model(settings: S, resumed: boolean): M | Promise<M>;
   describe(model: M): { name: string; options: JsonObject };
   /** "DnCNN_TV with 8 layers …, noise 25 of 255" */
   headline(settings: S, model: M): string;
@@ -74,13 +74,13 @@ export async function runTrainingCommand<S extends Settings, M extends Module>(
   const { out: folder, resume = false, json: _, workers, ...rest } = options;
   const given = rest as unknown as Given<S>;
   const output = new Output(options);
-  const settings = resume ? await settingsToResume(folder, command.name, command.schema, given) : command.settings(given);
+  const settings = resume ? await settingsToResume(folder, command.name, command.schema, given) : await command.settings(given);
   if (!resume) await prepareFolder(folder);
   const images = settings.validation === null ? [] : await readValidation(settings.validation, settings.channels);
   const source = await openSource(settings, workers);
   try {
     seedGenerator(settings.seed);
-    const model = command.model(settings);
+    const model = await command.model(settings, resume);
     try {
       const { result, trainer } = await interruptible(
         async (signal) => {
@@ -200,7 +200,7 @@ async function finish<S extends Settings, M extends Module>(
       report,
     },
     `Trained ${result.steps} steps${result.stoppedEarly ? ' (stopped early)' : ''}: ` +
-      `loss ${formatNumber(means.loss, 3)}, PSNR ${means.psnr.toFixed(2)} dB (means of the last batches).\n` +
+      `loss ${formatNumber(means.loss, 3)}${Number.isFinite(means.psnr) ? `, PSNR ${means.psnr.toFixed(2)} dB` : ''} (means of the last batches).\n` +
       `Network${best}: ${modelPath}\nReport: ${report}`,
   );
 }

@@ -151,7 +151,7 @@ export async function settingsToResume<S extends Settings>(
 function requireSame<S extends Settings>(settings: S, given: Given<S>): void {
   for (const [name, value] of Object.entries(given)) {
     const kept = settings[name as keyof S];
-    const wanted = name === 'data' || name === 'validation' ? resolve(String(value)) : value;
+    const wanted = name === 'data' || name === 'validation' || name === 'from' ? resolve(String(value)) : value;
     if (value !== undefined && wanted !== kept) {
       const option = name.replace(/[A-Z]/g, (c) => `-${c.toLowerCase()}`);
       throw new UsageError(

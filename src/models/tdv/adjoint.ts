@@ -126,9 +126,13 @@ export interface StoppingOptions extends ControlOptions {
   tolerance?: number;
 }
 
+/** Factor between the times at which a change of sign is looked for. */
+const STRIDE = Math.SQRT2;
+
 /**
- * Early stopping: the stopping time at which the first-order condition (11) holds for these images, by bisection. θ stays; the whole time
- * axis (T, and λ with it) is scaled.
+ * Early stopping: the shortest time at which the first-order condition (11) holds for these images, by bisection between the first two
+ * times, going up, where its sign changes (far beyond it the explicit step in R is unstable, and the sign means nothing). θ stays; the
+ * whole time axis (T, and λ with it) is scaled.
  * @returns the factor on the network's T, and the product T; a factor at an end of the range when the condition has no zero inside
  */
 export function bestStoppingTime(
@@ -145,10 +149,13 @@ export function bestStoppingTime(
   const condition = (factor: number): number =>
     atTime(network, factor, () => tidy(() => stoppingCondition(network, adjointStates(network, z, y, control), control)));
   const T = network.T.value.item();
-  let [low, high] = [from, to];
+  let [low, high] = [from, from];
   // Positive while flowing longer helps.
-  if (condition(low) <= 0) high = low;
-  else if (condition(high) >= 0) low = high;
+  while (condition(high) > 0) {
+    low = high;
+    if (high === to) break;
+    high = Math.min(to, high * STRIDE);
+  }
   while (high / low > 1 + tolerance) {
     const middle = Math.sqrt(low * high);
     if (condition(middle) > 0) low = middle;

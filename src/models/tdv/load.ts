@@ -16,6 +16,7 @@ const optionsSchema = z.object({
   steps: z.int().min(1).max(100_000),
   scheme: z.enum(['released', 'paper']),
   sigma: z.number().positive(),
+  scale: z.int().min(1).max(64).default(1),
 });
 
 /** What the published files say of themselves beside the tensors; everything in it may be missing. */
@@ -107,6 +108,7 @@ function fromPublished(path: string, { tensors, metadata }: SafetensorsFile, opt
         steps: options.steps ?? config.S ?? 10,
         scheme: tensors.has('lmbda') ? 'released' : 'paper',
         sigma: options.sigma ?? 25 / 255,
+        scale: 1,
       },
       state,
     );

@@ -14,6 +14,8 @@ export interface NetworkOptions extends RegularizerOptions {
   scheme?: 'released' | 'paper';
   /** Standard deviation of the noise that the network is for, for values 0 … 1. Default 25 / 255. */
   sigma?: number;
+  /** 1 (default): the network denoises. 2, 3, …: it enlarges images by this factor (super-resolution). */
+  scale?: number;
 }
 
 export interface RunOptions extends DataTerm {
@@ -29,6 +31,8 @@ export interface RunOptions extends DataTerm {
 
 /** What starts the learning (specification §3). */
 const INITIAL = { T: 0.001, lambda: 0.01 };
+/** Super-resolution sees next to no noise: the data weigh much from the start. */
+export const INITIAL_SR_WEIGHT = 300;
 
 /** x_0 → x_S. `forward(z)` denoises; `states` gives the whole trajectory, for any linear operator. */
 export class VariationalNetwork extends Module {
@@ -41,15 +45,16 @@ export class VariationalNetwork extends Module {
 
   constructor(options: NetworkOptions = {}) {
     super();
-    const { steps = 10, scheme = 'released', sigma = 25 / 255 } = options;
+    const { steps = 10, scheme = 'released', sigma = 25 / 255, scale = 1 } = options;
     if (!Number.isInteger(steps) || steps < 1) throw new RangeError(`Expected an integer >= 1 for steps but received ${String(steps)}`);
     if (scheme !== 'released' && scheme !== 'paper')
       throw new TypeError(`Expected 'released' or 'paper' for scheme but received ${String(scheme)}`);
     checkSigma(sigma);
+    if (!Number.isInteger(scale) || scale < 1) throw new RangeError(`Expected an integer >= 1 for scale but received ${String(scale)}`);
     this.R = new TotalDeepVariation(options);
     this.T = constantParameter([], INITIAL.T);
-    this.lmbda = scheme === 'paper' ? null : constantParameter([], INITIAL.lambda);
-    this.options = { ...this.R.options, steps, scheme, sigma };
+    this.lmbda = scheme === 'paper' ? null : constantParameter([], scale === 1 ? INITIAL.lambda : INITIAL_SR_WEIGHT);
+    this.options = { ...this.R.options, steps, scheme, sigma, scale };
   }
 
   /** a = T/S and τ = λ/S or T/S. */
@@ -102,6 +107,17 @@ export class VariationalNetwork extends Module {
     }
     return states;
   }
+}
+
+/**
+ * Takes over what another network has learned: the regulariser and the stopping time, and λ where both do the same task.
+ * @throws RangeError when the regularisers differ in shape
+ */
+export function startFrom(network: VariationalNetwork, first: VariationalNetwork): void {
+  network.R.loadStateDict(first.R.stateDict());
+  network.T.value.assign(first.T.value);
+  if (network.lmbda !== null && first.lmbda !== null && network.options.scale === first.options.scale)
+    network.lmbda.value.assign(first.lmbda.value);
 }
 
 /** @throws RangeError unless it is a finite number > 0 */

@@ -10,10 +10,13 @@ import { projectK } from './regularizer.js';
 /** The largest T and λ. */
 const MOST = 1000;
 
-/** K keeps filters of mean zero in the unit ball, T and λ stay in [0, 1000]. */
+/**
+ * K keeps filters of mean zero in the unit ball, T and λ stay in [0, 1000]. These two learn at a tenth of the rate: T is near 0.02, and
+ * Adam moves every weight by about the learning rate, so that at 0.003 one noisy batch takes T to 0, where no gradient reaches the rest.
+ */
 export const constraints: readonly ParameterGroup[] = [
   { match: /^R\.K1\.weight$/, project: projectK },
-  { match: /^(T|lmbda)$/, project: projections.clamp(0, MOST) },
+  { match: /^(T|lmbda)$/, learningRateScale: 0.1, project: projections.clamp(0, MOST) },
 ];
 
 export type NetworkTrainingOptions = Omit<DenoisingOptions, 'model' | 'description' | 'groups' | 'metrics' | 'sigma'> & {

@@ -37,13 +37,17 @@ export interface DenoisingOptions {
   training?: Pick<TrainerOptions<PatchBatch>, 'accumulate' | 'clipNorm' | 'average' | 'plateau' | 'evaluation'>;
 }
 
-/**
- * A trainer that minimises the mean squared error of the denoised patches with Adam. The log's metrics are `psnr` of the batch, and
- * `lambda.<layer>` (mean over channels) of every TV layer.
- */
-export function denoisingTrainer(options: DenoisingOptions): Trainer<PatchBatch> {
-  const { model, source, sigma, batchSize = 16, learningRate = 1e-3, seed = 0, steps, budgetSeconds } = options;
-  if (!(sigma > 0) || !Number.isFinite(sigma)) throw new RangeError(`Expected a finite number > 0 for sigma but received ${String(sigma)}`);
+/** What a trainer on clean patches needs, whatever is done to them. */
+export type PatchTrainingOptions = Omit<DenoisingOptions, 'sigma' | 'metrics'> & {
+  /** The number to minimise for the clean patches [n, channels, h, w] of the batch with this number. */
+  loss: (network: Module, target: Tensor, number: number) => ReturnType<TrainerOptions<PatchBatch>['loss']>;
+  /** Further settings that a resumed run must share. */
+  settings: JsonObject;
+};
+
+/** A trainer on clean patches with Adam. */
+export function patchTrainer(options: PatchTrainingOptions): Trainer<PatchBatch> {
+  const { model, source, batchSize = 16, learningRate = 1e-3, seed = 0, steps, budgetSeconds } = options;
   // A hundred steps of warm-up: Adam's first steps move every weight by the full rate, which throws a deep network off.
   const schedule = options.schedule ?? schedules.warmUp(100, schedules.cosine(0.01));
   const numbers = new WeakMap<PatchBatch, number>();
@@ -60,7 +64,7 @@ export function denoisingTrainer(options: DenoisingOptions): Trainer<PatchBatch>
     batchSize,
     schedule: (k, progress) => learningRate * schedule(k, progress),
     settings: {
-      sigma,
+      ...options.settings,
       batchSize,
       learningRate,
       seed,
@@ -78,13 +82,24 @@ export function denoisingTrainer(options: DenoisingOptions): Trainer<PatchBatch>
       return batch instanceof Promise ? batch.then(numbered) : numbered(batch);
     },
     release: (batch) => batch.release?.(),
-    loss: (network, batch) => {
-      const { clean, shape } = batch;
-      const target = Tensor.from(clean, shape);
+    loss: (network, batch) => options.loss(network, Tensor.from(batch.clean, batch.shape), numbers.get(batch) ?? 0),
+  });
+}
+
+/**
+ * A trainer that minimises the mean squared error of the denoised patches with Adam. The log's metrics are `psnr` of the batch, and
+ * `lambda.<layer>` (mean over channels) of every TV layer.
+ */
+export function denoisingTrainer({ sigma, metrics, ...options }: DenoisingOptions): Trainer<PatchBatch> {
+  if (!(sigma > 0) || !Number.isFinite(sigma)) throw new RangeError(`Expected a finite number > 0 for sigma but received ${String(sigma)}`);
+  return patchTrainer({
+    ...options,
+    settings: { sigma },
+    loss: (network, target, number) => {
       // Noise, too, depends on the batch's number alone.
-      const noisy = add(target, new Generator(deriveSeed(seed, 2, numbers.get(batch) ?? 0)).normal(shape, { std: sigma }));
-      const loss = mean(square(sub(network.forward(noisy), target)));
-      return { loss, metrics: (mse) => ({ psnr: -10 * Math.log10(mse), ...(options.metrics?.() ?? lambdas(network)) }) };
+      const noise = new Generator(deriveSeed(options.seed ?? 0, 2, number)).normal(target.shape, { std: sigma });
+      const loss = mean(square(sub(network.forward(add(target, noise)), target)));
+      return { loss, metrics: (mse) => ({ psnr: -10 * Math.log10(mse), ...(metrics?.() ?? lambdas(network)) }) };
     },
   });
 }

@@ -3,8 +3,8 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, describe, expect, it } from 'vitest';
-import { models, seed, tidy, train } from '../../../src/index.js';
-import { normal } from '../../support/numeric.js';
+import { models, ops, seed, tidy, train } from '../../../src/index.js';
+import { normal, relativeError } from '../../support/numeric.js';
 
 const folder = mkdtempSync(join(tmpdir(), 'tautgrad-tdv-'));
 afterAll(() => rmSync(folder, { recursive: true }));
@@ -58,16 +58,23 @@ describe('loading networks of total deep variation', () => {
       const { tensors, network } = published(options, [...shape]);
       const path = await write('published.safetensors', tensors, { config: '{"S": 4, "R": {"type": "tdv", "config": {"num_scales": 3}}}' });
       const loaded = await models.tdv.loadNetwork(path);
-      expect(loaded.options).toEqual({ nu: 1, steps: 4, scheme: 'released', sigma: 25 / 255, ...options });
+      expect(loaded.options).toEqual({ nu: 1, steps: 4, scheme: 'released', sigma: 25 / 255, scale: 1, ...options });
       for (const [name, value] of loaded.stateDict())
         expect([...value.toTypedArray()]).toEqual([...network.stateDict().get(name)!.toTypedArray()]);
+      tidy(() => {
+        // Odd sizes, another noise level, 15 of 255: the scheme on data scaled by 25 / 15.
+        const z = ops.cast(normal([2, options.channels, 11, 7], 1), 'float32');
+        const x = loaded.run(z, { sigma: 15 / 255 });
+        expect(relativeError(x, ops.mul(loaded.run(ops.mul(z, 25 / 15)), 15 / 25))).toBeLessThan(3e-6);
+        expect(relativeError(loaded.R.gradient(z), loaded.R.gradient(z, 'engine'))).toBeLessThan(1e-5);
+      });
       loaded.dispose();
       network.dispose();
     });
   }
 
   it('model files of this package, with every option', async () => {
-    const { network } = published({ channels: 1, features: 3, macroBlocks: 1, nu: 9, steps: 5, scheme: 'paper', sigma: 0.2 });
+    const { network } = published({ channels: 1, features: 3, macroBlocks: 1, nu: 9, steps: 5, scheme: 'paper', sigma: 0.2, scale: 3 });
     const path = join(folder, 'model.safetensors');
     await train.writeCheckpoint(path, { model: { ...models.tdv.describeNetwork(network), state: network.stateDict() }, training: null });
     const loaded = await models.tdv.loadNetwork(path);

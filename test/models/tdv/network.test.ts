@@ -134,6 +134,8 @@ describe('the variational network', () => {
       expect(T).toBeCloseTo(0.3 * 1.7, 6);
       expect(network.T.value.item()).toBe(0.3);
       expect(bestStoppingTime(network, z, target, { from: 2, to: 4 }).factor).toBe(2);
+      expect(bestStoppingTime(network, z, target, { from: 0.5, to: 1.5 }).factor).toBe(1.5);
+      expect(bestStoppingTime(network, z, target, { to: 400, tolerance: 1e-9 }).factor).toBeCloseTo(1.7, 6);
       expect(() => bestStoppingTime(network, z, target, { from: 2, to: 1 })).toThrow('Expected 0 < from < to');
     });
   });
