@@ -142,7 +142,7 @@ export function createProgram(): Command {
       'times per image of a batch, the first of them 0 where there are more than one (default: 1)',
       positiveInteger,
     )
-    .option('--tv-weight <number>', 'weight of the subgradient term, for 96×96 pixels (default: 1e-6; the paper: 1e-4)', nonNegativeNumber)
+    .option('--tv-weight <number>', 'weight of the subgradient term, for 96×96 pixels (default: 3e-7; the paper: 1e-4)', nonNegativeNumber)
     .option('--initial-weight <number>', 'weight of the initial condition (default: 10; the paper: 1)', nonNegativeNumber)
     .action(async (options) => (await import('./commands/train-tvflow.js')).trainTvflow(options));
 

@@ -69,7 +69,7 @@ const command: TrainingCommand<FlowSettings, TVFlowNet> = {
       input: given.input ?? 'centered',
       normalizePhi: given.normalizePhi ?? false,
       timesPerImage,
-      tvWeight: given.tvWeight ?? 1e-6,
+      tvWeight: given.tvWeight ?? 3e-7,
       initialWeight: given.initialWeight ?? 10,
     };
   },
