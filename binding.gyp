@@ -18,11 +18,16 @@
       "native/cpu/conv.cpp",
       "native/cpu/conv_direct.cpp",
       "native/cpu/conv_weights.cpp",
+      "native/cpu/conv_depthwise.cpp",
       "native/cpu/conv_winograd.cpp",
+      "native/cpu/conv_strided.cpp",
+      "native/cpu/conv_strided_data.cpp",
+      "native/cpu/conv_strided_weights.cpp",
       "native/cpu/conv_winograd_weights.cpp",
       "native/cpu/conv_frame.cpp",
       "native/cpu/scale_blur.cpp",
       "native/cpu/log_student.cpp",
+      "native/cpu/softplus.cpp",
       "native/cpu/tridiagonal.cpp",
       "native/cpu/random.cpp",
       "native/cpu/optimizer.cpp",
@@ -37,7 +42,8 @@
     ],
     "addon_sources": [
       "native/addon/addon.cpp",
-      "native/addon/cuda_loader.cpp"
+      "native/addon/cuda_loader.cpp",
+      "native/addon/device_steps.cpp"
     ],
     "kernel_flags": ["-fno-math-errno", "-fno-trapping-math"]
   },

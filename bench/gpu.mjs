@@ -8,7 +8,7 @@
  */
 import { parseArgs } from 'node:util';
 
-const { devices, grad, memory, models, nn, ops, optim, randn, seed, setDevice, tidy, tv } = await import(
+const { allowTF32, devices, grad, memory, models, nn, ops, optim, randn, seed, setDevice, tidy, train, tv } = await import(
   new URL('../dist/index.js', import.meta.url).href
 );
 const { addon } = await import(new URL('../dist/backend/index.js', import.meta.url).href);
@@ -18,7 +18,7 @@ const { values: args } = parseArgs({
 const scale = args.small ? 64 : 1;
 const repeat = Number(args.repeat);
 const device = devices()[1];
-console.log(device.description);
+console.log([device.description, ...(device.libraries ?? [])].join('\n'));
 setDevice('cuda');
 seed(1);
 
@@ -64,6 +64,10 @@ to.dispose();
     median(() => grad((v) => ops.sum(tv.prox1d(v, 1)))(x), 50),
     { paper: '17.3 ms on an A6000' },
   );
+  const captured = train.capture(() => void grad((v) => ops.sum(tv.prox1d(v, 1)))(x));
+  captured();
+  row('paper workload: forward and backward, captured', median(captured, 50));
+  captured.dispose();
   x.dispose();
 }
 for (const [lines, n] of [
@@ -102,7 +106,20 @@ for (const batch of [1, 64]) {
   const clean = randn([args.small ? 2 : 64, 1, args.small ? 16 : 64, args.small ? 16 : 64]);
   const noisy = ops.add(clean, 0.1);
   const step = () => adam.step(nn.valueAndGrad(model, () => ops.mean(ops.square(ops.sub(model.forward(noisy), clean)))).gradients);
-  row('DnCNN-17 training step, 64 x 64², float32', median(step, 2));
+  const eager = median(step, 2);
+  row('DnCNN-17 training step, 64 x 64², float32', eager);
+  const captured = train.capture(step);
+  captured();
+  const replayed = median(captured, 2);
+  row('DnCNN-17 training step, captured', replayed, { 'times as fast as not captured': eager / replayed });
+  captured.dispose();
+  allowTF32(true);
+  row('DnCNN-17 training step, TF32 allowed', median(step, 2));
+  allowTF32(false);
+  row(
+    'DnCNN-17 training step, factors rounded to bfloat16',
+    median(() => train.mixedPrecision(step), 2),
+  );
 }
 if (args.json) for (const entry of rows) console.log(JSON.stringify({ device: device.description, ...entry }));
 else console.log(`memory: ${(memory().bytes / 1e6).toFixed(0)} MB in use, ${(memory().cachedBytes / 1e6).toFixed(0)} MB kept by the pool`);

@@ -14,11 +14,16 @@ set(TG_ISA_SOURCES
   native/cpu/conv.cpp
   native/cpu/conv_direct.cpp
   native/cpu/conv_weights.cpp
+  native/cpu/conv_depthwise.cpp
   native/cpu/conv_winograd.cpp
+  native/cpu/conv_strided.cpp
+  native/cpu/conv_strided_data.cpp
+  native/cpu/conv_strided_weights.cpp
   native/cpu/conv_winograd_weights.cpp
   native/cpu/conv_frame.cpp
   native/cpu/scale_blur.cpp
   native/cpu/log_student.cpp
+  native/cpu/softplus.cpp
   native/cpu/tridiagonal.cpp
   native/cpu/random.cpp
   native/cpu/optimizer.cpp
@@ -32,11 +37,18 @@ set(TG_ISA_SOURCES
   native/cpu/prox3d.cpp)
 set(TG_ADDON_SOURCES
   native/addon/addon.cpp
-  native/addon/cuda_loader.cpp)
+  native/addon/cuda_loader.cpp
+  native/addon/device_steps.cpp)
 # libtautgrad_cuda.so, which the addon opens at run time when it lies beside it.
 set(TG_CUDA_SOURCES
   native/cuda/backend.cu
   native/cuda/memory.cu
+  native/cuda/transfer.cu
+  native/cuda/graph.cu
+  native/cuda/stage.cu
+  native/cuda/library.cu
+  native/cuda/cudnn.cu
+  native/cuda/cublas.cu
   native/cuda/elementwise.cu
   native/cuda/movement.cu
   native/cuda/reduce.cu
@@ -48,7 +60,15 @@ set(TG_CUDA_SOURCES
   native/cuda/prox1d.cu
   native/cuda/jumps.cu
   native/cuda/prox2d.cu
+  native/cuda/components.cu
+  native/cuda/dykstra.cu
+  native/cuda/prox3d.cu
   native/cuda/rof.cu
+  native/cuda/rof_volume.cu
+  native/cuda/rof_derivative.cu
+  native/cuda/fourier.cu
+  native/cuda/radon.cu
   native/cuda/log_student.cu
+  native/cuda/softplus.cu
   native/cuda/scale_blur.cu
   native/cuda/conv_frame.cu)

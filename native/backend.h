@@ -17,13 +17,18 @@
 extern "C" {
 #endif
 
-#define TG_BACKEND_VERSION 2
+#define TG_BACKEND_VERSION 3
 #define TG_MAX_RANK 8
 
 /* TG_UNSUPPORTED: this backend has no kernel for these arguments, and nothing was written: the caller computes on the CPU. */
 enum { TG_OK = 0, TG_FAILED = 1, TG_UNSUPPORTED = 2 };
 
 typedef enum tg_dtype { TG_F32 = 0, TG_F64 = 1, TG_I32 = 2, TG_U8 = 3 } tg_dtype;
+
+/* Settings of the process: tg_backend.set_option. */
+typedef enum tg_option {
+  TG_OPTION_TF32 = 0 /* 1: float32 products of the vendor's libraries may round their factors to TensorFloat-32; 0 at first */
+} tg_option;
 
 /* A shape, or strides counted in elements. */
 typedef struct tg_dims {
@@ -51,7 +56,8 @@ typedef enum tg_unary_op {
   TG_COS,
   TG_FLOOR,
   TG_ROUND,
-  TG_IS_NAN /* 1 or 0 in the same dtype */
+  TG_IS_NAN,    /* 1 or 0 in the same dtype */
+  TG_ROUND_BF16 /* float32 to the nearest bfloat16 (ties to even), kept as float32 */
 } tg_unary_op;
 
 /* MASK_POSITIVE(a, b) = a > 0 ? b : 0, the derivative of relu as a linear map of b. */
@@ -79,7 +85,9 @@ typedef struct tg_lines {
 typedef enum tg_tv2d_method {
   TG_TV2D_ACCELERATED = 0, /* accelerated Dykstra with adaptive restart, stops at the tolerance */
   TG_TV2D_DYKSTRA = 1,     /* plain Dykstra, exactly max_iterations sweeps (Yeh et al. 2022, algorithm 1) */
-  TG_TV2D_EXACT = 2        /* the accelerated method to the tolerance (0: chosen), then the exact solution by flows */
+  TG_TV2D_EXACT = 2,       /* the accelerated method to the tolerance (0: chosen), then the exact solution by flows */
+  TG_TV2D_SWEEPS = 3,      /* as ACCELERATED, but Dykstra all the way and no finish */
+  TG_TV2D_PIXELS = 4       /* as ACCELERATED, but descent on the pixels' edges all the way and no finish */
 } tg_tv2d_method;
 
 typedef struct tg_tv2d {
@@ -183,6 +191,8 @@ typedef struct tg_backend {
   int (*scale_blur)(int64_t dtype, int64_t planes, int64_t h, int64_t w, int64_t transposed, const void *x, void *y);
   /* y = phi^(order)(x) a b, order 0 to 3, with phi(x) = log(1 + nu x^2) / (2 nu); a, b: NULL (both, or b) or like x. */
   int (*log_student)(int64_t dtype, int64_t order, double nu, int64_t n, const void *x, const void *a, const void *b, void *y);
+  /* y = softplus^(order)(x) a b, order 1 to 3; a, b: NULL (both, or b) or like x. */
+  int (*softplus_derivative)(int64_t dtype, int64_t order, int64_t n, const void *x, const void *a, const void *b, void *y);
   /* Batched tridiagonal systems, LAPACK's meanings, systems along the middle axis; rhs has the layout of `lines`, d too; e, dl, du have n
    * - 1. status (int32 per system): 0, or the 1-based index of the first pivot that is not positive (pttrf) or is zero (gtsv). */
   int (*pttrf)(int64_t dtype, const tg_lines *lines, const void *d, const void *e, void *d_out, void *l_out, void *status);
@@ -250,6 +260,38 @@ typedef struct tg_backend {
   int (*prox3d)(int64_t dtype, const tg_tv3d *p, double tolerance, const void *x, const void *lambda_depth, const void *lambda_height,
                 const void *lambda_width, const void *w_depth, const void *w_height, const void *w_width, void *y, void *labels,
                 void *report, const int32_t *cancel);
+
+  /* ---- captured steps; NULL where a backend has none ----
+   * From capture_begin to capture_end the calling thread's calls are recorded instead of run (those of other threads wait), and what would
+   * wait for the device fails. capture_end with keep 0 throws the record away; otherwise graph_launch queues all of it once more. Every
+   * block in use when the capture began or made during it stays where it is until graph_destroy, also after its release. */
+  int (*capture_begin)(void);
+  int (*capture_end)(int64_t keep, void **graph);
+  int (*graph_launch)(void *graph);
+  int (*graph_destroy)(void *graph);
+  /* Kernels whose numbers a replay finds in memory of the device. state: float64 [2], {seed, offset} of random_uniform. rates: float64 [3],
+   * from adam_rates, or {lr, take, carried} with the velocity u = carried u + take g. */
+  int (*random_uniform_at)(int64_t dtype, int64_t n, const void *state, void *y);
+  int (*random_normal_at)(int64_t dtype, int64_t n, const void *state, void *y);
+  int (*adam_at)(int64_t dtype, int64_t n, void *param, const void *gradient, void *m, void *v, const void *rates, double beta1,
+                 double beta2, double epsilon, double penalty);
+  int (*sgd_at)(int64_t dtype, int64_t n, void *param, const void *gradient, void *velocity, const void *rates, double momentum,
+                double decay, int64_t nesterov);
+  /* On the CPU alone: rates = {lr / (1 - beta1^step), 1 / sqrt(1 - beta2^step), decoupled ? 1 - lr decay : 1}. */
+  int (*adam_rates)(double lr, double beta1, double beta2, double decay, int64_t decoupled, int64_t step, void *rates);
+
+  /* ---- batches on their way to the device; NULL where a backend has none ----
+   * A stage is page-locked memory in front of the block `to`. stage_send copies from the host's memory, which is free at once, and then to
+   * the block beside the kernels that run; stage_receive lets later calls read it; stage_done says that no later call will. */
+  int (*stage_make)(void *to, int64_t bytes, void **stage);
+  int (*stage_send)(void *stage, const void *from_host);
+  int (*stage_receive)(void *stage);
+  int (*stage_done)(void *stage);
+  int (*stage_free)(void *stage);
+
+  /* ---- NULL where a backend has none ---- */
+  int (*set_option)(int64_t option, int64_t value);
+  const char *(*libraries)(void); /* one line per library that was looked for: what was found where, or why not */
 } tg_backend;
 
 /* Fills the CPU backend's table with the widest instruction set this machine has (or the one TAUTGRAD_ISA names). */

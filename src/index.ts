@@ -2,7 +2,17 @@
  * tautgrad: differentiable total-variation layers and the variational imaging networks built on them.
  */
 export { checkpoint, customJvp, customVjp, definePrimitive, grad, hvp, jvp, type Tree, valueAndGrad, vjp } from './autodiff/index.js';
-export { type DeviceInfo, type DeviceName, device, devices, setDevice } from './backend/index.js';
+export {
+  allowTF32,
+  type DeviceInfo,
+  type DeviceName,
+  device,
+  devices,
+  type Precision,
+  precision,
+  setDevice,
+  setPrecision,
+} from './backend/index.js';
 export * as data from './data/index.js';
 export * as inverse from './inverse/index.js';
 export * as linalg from './linalg/index.js';

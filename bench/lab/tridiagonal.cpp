@@ -28,7 +28,7 @@ double median(std::vector<double> v) {
 int main() {
   const tg_backend *b = tg_cpu_backend();
   std::printf("%s, ns per unknown: ours (rows) | ours (columns) | LAPACK | ratio of rows\n", b->describe());
-  for (int n : {8, 32, 128, 512, 1024}) {
+  for (int n : {8, 16, 32, 64, 128, 512, 1024}) {
     const int systems = 32768 / n;
     const size_t count = size_t(systems) * n;
     std::mt19937_64 g(3);

@@ -1,6 +1,7 @@
 // The Node-API binding: storage, dispatch of kernels, asynchronous calls. TypeScript validates; this file trusts its callers in
 // src/backend, except that a stale storage address is refused.
 #include "cuda_loader.h"
+#include "device_steps.h"
 #include "environment.h"
 #include "kernel_list.h"
 
@@ -298,6 +299,7 @@ Napi::Object initialise(Napi::Env env, Napi::Object exports) {
       {"hasKernel", has_kernel},
   };
   for (const auto &f : functions) exports.Set(f.name, Napi::Function::New(env, f.function, f.name));
+  export_device_steps(env, exports);
   return exports;
 }
 

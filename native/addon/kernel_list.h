@@ -43,6 +43,7 @@ static const Kernel KERNELS[] = {
     TG_KERNEL(conv_frame_weights),
     TG_KERNEL(scale_blur),
     TG_KERNEL(log_student),
+    TG_KERNEL(softplus_derivative),
     TG_KERNEL(pttrf),
     TG_KERNEL(pttrs),
     TG_KERNEL(ptsv),
@@ -64,6 +65,11 @@ static const Kernel KERNELS[] = {
     TG_KERNEL(radon_forward),
     TG_KERNEL(radon_adjoint),
     TG_KERNEL(prox3d),
+    TG_KERNEL(random_uniform_at),
+    TG_KERNEL(random_normal_at),
+    TG_KERNEL(adam_at),
+    TG_KERNEL(sgd_at),
+    TG_KERNEL(adam_rates),
 };
 constexpr int KERNEL_COUNT = sizeof KERNELS / sizeof KERNELS[0];
 

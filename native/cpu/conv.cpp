@@ -13,8 +13,11 @@ struct TapList {
 };
 
 template <class T> int correlate(const Correlation<T> &k) {
-  if constexpr (sizeof(T) == 4)
+  if constexpr (sizeof(T) == 4) {
     if (winograd_serves(k)) return correlate_winograd(k);
+    if (strided_serves(k)) return correlate_strided(k);
+  }
+  if (depthwise_serves(k)) return correlate_depthwise(k);
   return correlate_direct(k);
 }
 
@@ -44,6 +47,8 @@ template <class T> int forward(const tg_conv &p, const T *x, const T *w, const T
 // dx[I] collects w[a] dy[i] where i stride + a dilation - pad = I. For I = q stride + residue the taps with
 // (residue + pad - a dilation) divisible by the stride remain, and read dy at q + (residue + pad - a dilation) / stride.
 template <class T> int data(const tg_conv &p, const T *dy, const T *w, const T *mask, T *dx) {
+  if constexpr (sizeof(T) == 4)
+    if (strided_data_serves(p)) return convolve_strided_data(p, dy, w, mask, dx);
   TapList list(p.kh * p.kw);
   if (!list.taps) return fail("conv_data: out of memory");
   Correlation<T> k{};
@@ -78,8 +83,11 @@ template <class T> int weights(const tg_conv &p, const T *x, const T *dy, T *dw,
   TapList list(p.kh * p.kw);
   if (!list.taps) return fail("conv_weights: out of memory");
   const Correlation<T> k = forward_correlation(p, x, list);
-  if constexpr (sizeof(T) == 4)
+  if constexpr (sizeof(T) == 4) {
     if (winograd_weights_serves(k)) return correlate_winograd_weights(k, dy, dw, db);
+    if (strided_weights_serves(k)) return correlate_strided_weights(k, dy, dw, db);
+  }
+  if (k.n > 0 && depthwise_serves(k)) return correlate_depthwise_weights(k, dy, dw, db);
   return correlate_weights(k, dy, dw, db);
 }
 

@@ -47,6 +47,13 @@ extern template int correlate_direct<double>(const Correlation<double> &);
 bool winograd_serves(const Correlation<float> &k);
 int correlate_winograd(const Correlation<float> &k);
 
+// 3x3 taps, stride 2: F(4, 2) down the columns of the residues of x.
+bool strided_serves(const Correlation<float> &k);
+int correlate_strided(const Correlation<float> &k);
+// Its data gradient (backend.h, tg_conv); mask: NULL, or a tensor like dx.
+bool strided_data_serves(const tg_conv &p);
+int convolve_strided_data(const tg_conv &p, const float *dy, const float *w, const float *mask, float *dx);
+
 // dw for the correlation k (its y and w are not read): the dot products of dy's planes with x's, tap by tap. db: NULL, or the sums of
 // dy's planes over the batch.
 template <class T> int correlate_weights(const Correlation<T> &k, const T *dy, T *dw, T *db);
@@ -56,6 +63,21 @@ extern template int correlate_weights<double>(const Correlation<double> &, const
 // The same by the transposed algorithm F(3x3, 4x4).
 bool winograd_weights_serves(const Correlation<float> &k);
 int correlate_winograd_weights(const Correlation<float> &k, const float *dy, float *dw, float *db);
+
+// The same for stride 2.
+bool strided_weights_serves(const Correlation<float> &k);
+int correlate_strided_weights(const Correlation<float> &k, const float *dy, float *dw, float *db);
+
+// One input and one output channel per group, all three directions.
+template <class T> bool depthwise_serves(const Correlation<T> &k);
+template <class T> int correlate_depthwise(const Correlation<T> &k);
+template <class T> int correlate_depthwise_weights(const Correlation<T> &k, const T *dy, T *dw, T *db);
+extern template bool depthwise_serves<float>(const Correlation<float> &);
+extern template bool depthwise_serves<double>(const Correlation<double> &);
+extern template int correlate_depthwise<float>(const Correlation<float> &);
+extern template int correlate_depthwise<double>(const Correlation<double> &);
+extern template int correlate_depthwise_weights<float>(const Correlation<float> &, const float *, float *, float *);
+extern template int correlate_depthwise_weights<double>(const Correlation<double> &, const double *, double *, double *);
 
 // Scratch slots of the convolutions (parallel.h): the caller's packed weights, and a task's own tiles.
 enum { CONV_SCRATCH_SHARED = 2, CONV_SCRATCH_TASK = 3, CONV_SCRATCH_TASK2 = 4, CONV_SCRATCH_PARTIAL = 5, CONV_SCRATCH_TAPS = 6 };

@@ -37,24 +37,34 @@ template <class T> void pack_row(const T *row, int64_t width, int64_t first, int
   for (int64_t j = end; j < count; ++j) out[j] = 0;
 }
 
-// Both residues of stride 2 at once: even[j] and odd[j] = row[2 (first + j)] and the element after it.
-template <class T> void pack_row_pair(const T *row, int64_t width, int64_t first, int64_t count, T *even, T *odd) {
+// Both residues of stride 2 at once: even[j] and odd[j] = row[2 (first + j)] and the element after it, j < count, zeros outside
+// [0, width).
+template <class T> TG_INLINE void pack_row_pair(const T *row, int64_t width, int64_t first, int64_t count, T *even, T *odd) {
   constexpr int64_t L = lanes<T>;
   constexpr lane_numbers<T> n{};
-  const int64_t begin = first < 0 ? (-first < count ? -first : count) : 0, whole = width / 2 - first, end = whole < count ? whole : count;
-  int64_t j = begin;
-  for (; j + L <= end; j += L) {
-    const vec<T> a = load(row + 2 * (first + j)), b = load(row + 2 * (first + j) + L);
+  int64_t begin = first < 0 ? -first : 0, end = width / 2 - first; // whole pairs
+  begin = begin < count ? begin : count;
+  end = end < begin ? begin : end < count ? end : count;
+  const auto split = [&](int64_t j) {
+    const T *p = row + 2 * (first + j);
+    const vec<T> a = load(p), b = load(p + L);
     store(even + j, even_lanes(a, b, n));
     store(odd + j, odd_lanes(a, b, n));
+  };
+  int64_t j = begin;
+  for (; j + L <= end; j += L) split(j);
+  if (j < end && end - begin >= L) { // once more over pairs that are done
+    split(end - L);
+    j = end;
   }
-  pack_row(row, width, first + j, 2, 0, count - j, even + j);
-  pack_row(row, width, first + j, 2, 1, count - j, odd + j);
+  for (; j < end; ++j) even[j] = row[2 * (first + j)], odd[j] = row[2 * (first + j) + 1];
+  for (; j < count; ++j) even[j] = odd[j] = 0;
+  if (width % 2 != 0 && first + end == width / 2 && end < count) even[end] = row[width - 1];
   for (j = 0; j < begin; ++j) even[j] = odd[j] = 0;
 }
 
-template <class T> TG_INLINE void prefetch_row(const T *row, int64_t count) {
-  for (int64_t j = 0; j < count; j += 64 / static_cast<int64_t>(sizeof(T))) __builtin_prefetch(row + j);
+template <bool ForWriting = false, class T> TG_INLINE void prefetch_row(const T *row, int64_t count) {
+  for (int64_t j = 0; j < count; j += 64 / static_cast<int64_t>(sizeof(T))) __builtin_prefetch(row + j, ForWriting);
 }
 
 // Packs what the output rows [row, row + rows) of one image and group read.
@@ -112,6 +122,24 @@ template <class T> Layout plan_layout(const Correlation<T> &k, int64_t rows, int
     offsets[t] = (plane * l.plane_rows + q - row_low) * l.pitch + p - column_low;
   }
   return l;
+}
+
+// Where the taps form a full 3x3 square: its upper left shift, and the weight index of each place.
+inline bool square_of_taps(const Correlation<float> &k, int64_t &first_row, int64_t &first_column, int64_t (&index)[3][3]) {
+  if (k.tap_count != 9) return false;
+  first_row = first_column = INT64_MAX;
+  for (int t = 0; t < 9; ++t) {
+    first_row = k.taps[t].row < first_row ? k.taps[t].row : first_row;
+    first_column = k.taps[t].column < first_column ? k.taps[t].column : first_column;
+  }
+  int seen = 0;
+  for (int t = 0; t < 9; ++t) {
+    const int64_t a = k.taps[t].row - first_row, b = k.taps[t].column - first_column;
+    if (a > 2 || b > 2) return false;
+    index[a][b] = k.taps[t].index;
+    seen |= 1 << (3 * a + b);
+  }
+  return seen == 511;
 }
 
 } // namespace

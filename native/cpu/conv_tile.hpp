@@ -63,7 +63,7 @@ template <class T, int O, class... A> TG_INLINE void tile_of(int vectors, A... a
 }
 
 // Channels of the next register tile when `left` remain.
-int tile_channels(int64_t left) {
+inline int tile_channels(int64_t left) {
   int channels = MOST_CHANNELS;
   while (channels > left) channels /= 2;
   return channels;

@@ -35,14 +35,15 @@ public:
     if (labels) forest_ = labels;
     const bool accelerated = p_.method != TG_TV2D_DYKSTRA;
     PixelDescent<T> descent(image_, u_rows_, u_cols_, row_in_, row_out_, descent_room_, row_parts_);
-    bool descending = accelerated && prefers_descent();
+    const bool only_descent = p_.method == TG_TV2D_PIXELS;
+    bool descending = only_descent || (accelerated && p_.method != TG_TV2D_SWEEPS && prefers_descent());
     if (descending)
       start_descent(init);
     else
       start(init);
     Tv2dGap found{0, 0};
     bool polished = false, certified = false;
-    int64_t k = 0, next_check = descending ? 10 : 1, best_at = 0;
+    int64_t k = 0, next_check = descending ? 10 : 1, best_at = 0, began = 0;
     double best = __builtin_inf(), next_polish = first_polish();
     while (k < p_.max_iterations) {
       if (cancelled()) return CANCELLED;
@@ -73,11 +74,12 @@ public:
       } else if (k - best_at > 50 + best_at / 4)
         break; // rounding holds the gap where it is
       polished = false;
-      if (descending && k >= DESCENT_SWEEPS) {
+      if (descending && !only_descent && k >= DESCENT_SWEEPS) {
         descending = false;
         start(u_rows_);
+        began = k;
       }
-      const int64_t least = (descending ? 10 : 2) + k / 8;
+      const int64_t least = (descending ? 10 : 2) + (k - began) / 8;
       next_check = k + sweeps_to_skip(k, least, relative, polishing_ && next_polish > tolerance_ ? next_polish : tolerance_);
     }
     if (!certified && k > 0) found = certify();

@@ -39,6 +39,12 @@ template <class T> TG_INLINE vec<T> sign_of(vec<T> v) {
   }
 }
 
+TG_INLINE vec<float> rounded_to_bfloat16(vec<float> v) { // ties to even, as in kernels/scalar_math.h
+  const mask<float> bits = bits_as<mask<float>>(v);
+  const vec<float> rounded = bits_as<vec<float>>((bits + 0x7fff + ((bits >> 16) & 1)) & ~0xffff);
+  return v == v ? rounded : v;
+}
+
 template <class T> int unary_real(int64_t op, int64_t n, const void *x, void *y) {
   using M = vector_math<T>;
   using V = vec<T>;
@@ -77,8 +83,10 @@ template <class T> int unary_real(int64_t op, int64_t n, const void *x, void *y)
       for (int i = 0; i < lanes<T>; ++i) v[i] = __builtin_rint(v[i]);
       return v;
     });
+  case TG_ROUND_BF16:
+    if constexpr (sizeof(T) == 4) return map<T>(n, x, y, [](V v) TG_LAMBDA { return rounded_to_bfloat16(v); });
   }
-  return fail("unary: unknown operation %d", static_cast<int>(op));
+  return fail("unary: operation %d has no meaning for this element type", static_cast<int>(op));
 }
 
 int unary(int64_t op, int64_t dtype, int64_t n, const void *x, void *y) {

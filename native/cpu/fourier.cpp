@@ -5,27 +5,15 @@
 #include "parallel.h"
 #include "simd.hpp"
 
+#include "../kernels/fourier.h"
+
 #include <math.h>
 
 namespace tautgrad::cpu::TG_ISA {
 namespace {
 
-constexpr int MAX_FACTORS = 64;
-constexpr int MAX_RADIX = 13;
-
-struct Plan {
-  int64_t n;
-  int count;
-  int radix[MAX_FACTORS];
-};
-
-Plan make_plan(int64_t n) {
-  Plan p{n, 0, {}};
-  while (n % 4 == 0) p.radix[p.count++] = 4, n /= 4;
-  for (int r = 2; n > 1; ++r)
-    while (n % r == 0) p.radix[p.count++] = r, n /= r;
-  return p;
-}
+constexpr int MAX_RADIX = FOURIER_MAX_RADIX;
+using Plan = FourierPlan;
 
 template <class T> struct Pair { vec<T> re, im; };
 template <class T> TG_INLINE Pair<T> operator+(Pair<T> a, Pair<T> b) { return {a.re + b.re, a.im + b.im}; }
@@ -40,7 +28,7 @@ template <class T> TG_INLINE void write(vec<T> *v, int64_t at, Pair<T> a) {
   v[2 * at + 1] = a.im;
 }
 
-// y[q + s (r p + k)] = w^(p k s) sum_j x[q + s (p + m j)] w_r^(j k),  w = exp(sign 2 pi i / n), roots[k] = (cos, sign sin)(2 pi k / n).
+// One stage (kernels/fourier.h); roots[k] = (cos, sign sin)(2 pi k / n).
 template <class T, int R> void stage(const Plan &plan, int radix, int64_t s, const T *roots, T sign, const vec<T> *x, vec<T> *y) {
   const int r = R > 0 ? R : radix;
   const int64_t m = plan.n / s / r, step = plan.n / r;
@@ -147,7 +135,7 @@ template <class T> void scatter_block(const tg_lines &g, T scale, const vec<T> *
 }
 
 template <class T> int fft_typed(const tg_lines &g, int64_t direction, double scale, const T *re, const T *im, T *out_re, T *out_im) {
-  const Plan plan = make_plan(g.n);
+  const Plan plan = fourier_plan(g.n);
   T *roots = static_cast<T *>(scratch(0, 2 * g.n * int64_t(sizeof(T))));
   if (!roots) return fail("fft: out of memory for lines of %lld samples", (long long)g.n);
   const T sign = direction < 0 ? T(-1) : T(1);

@@ -54,6 +54,7 @@ template <class T> struct LinePlan {
     const int64_t lanes = 2 * Lanes<T>::width;
     per_tile = TILE_SAMPLES / (n > 0 ? n : 1) / lanes * lanes;
     if (per_tile < lanes) per_tile = lanes;
+    if (inner > 1 && n <= 2048 && per_tile < 2 * lanes) per_tile = 2 * lanes; // four vectors of columns side by side: see line_tiles.h
     tiles = n > 0 ? (lines + per_tile - 1) / per_tile : 0;
     stride = tile_stride<T>(n);
     // Rows are walked where they lie, unless lines far apart by a multiple of 1 KB would crowd into a few cache sets. Without AVX-512 the

@@ -123,44 +123,63 @@ template <class T> void fill_rows(int64_t n, int64_t lines, const T *tile, int32
   }
 }
 
-// Columns first .. first + lines of [n, inner] to lines of a tile, `width` columns at a time; the last block overlaps the one before.
+// `Blocks` vectors of adjacent columns, from x or y on, to as many lines of a tile. Side by side they share pages of the memory.
+template <class T, int Blocks> void stage_column_blocks(int64_t n, int64_t inner, const T *x, T *tile, int32_t stride) {
+  using L = Lanes<T>;
+  int32_t at[L::width];
+  for (int i = 0; i < L::width; ++i) at[i] = i * stride;
+  int64_t k = 0;
+  for (; k + 4 <= n; k += 4) {
+    Quad<T> q[Blocks];
+    for (int t = 0; t < 4; ++t)
+      for (int b = 0; b < Blocks; ++b) q[b].v[t] = L::load(x + (k + t) * inner + b * L::width);
+    for (int b = 0; b < Blocks; ++b) store_quad(tile + int64_t(b) * L::width * stride + k, at, q[b]);
+  }
+  for (; k < n; ++k)
+    for (int i = 0; i < Blocks * L::width; ++i) tile[int64_t(i) * stride + k] = x[k * inner + i];
+}
+
+// The way back, filling the segments from their ends.
+template <class T, int Blocks> void fill_column_blocks(int64_t n, int64_t inner, const T *tile, int32_t stride, T *y) {
+  using L = Lanes<T>;
+  int32_t at[L::width];
+  for (int i = 0; i < L::width; ++i) at[i] = i * stride;
+  typename L::V carry[Blocks];
+  for (int b = 0; b < Blocks; ++b) carry[b] = L::splat(0);
+  for (int64_t k = (n - 1) / 4 * 4; k >= 0; k -= 4) {
+    Quad<T> q[Blocks];
+    for (int b = 0; b < Blocks; ++b) q[b] = load_quad(tile + int64_t(b) * L::width * stride + k, at);
+    for (int t = 3; t >= 0; --t)
+      for (int b = 0; b < Blocks; ++b) {
+        carry[b] = L::select(unset_lanes<T>(q[b].v[t]), carry[b], q[b].v[t]);
+        if (k + t < n) L::store(y + (k + t) * inner + b * L::width, carry[b]);
+      }
+  }
+}
+
+// Columns 0 .. lines of [n, inner] to lines of a tile; the last block overlaps the one before.
 template <class T> void stage_columns(int64_t n, int64_t inner, int64_t lines, const T *x, T *tile, int32_t stride) {
   using L = Lanes<T>;
   int64_t c = 0;
+  for (; c + 4 * L::width <= lines; c += 4 * L::width) stage_column_blocks<T, 4>(n, inner, x + c, tile + c * stride, stride);
+  for (; c + 2 * L::width <= lines; c += 2 * L::width) stage_column_blocks<T, 2>(n, inner, x + c, tile + c * stride, stride);
   while (lines >= L::width && c < lines) {
     if (c + L::width > lines) c = lines - L::width;
-    int32_t at[L::width];
-    for (int i = 0; i < L::width; ++i) at[i] = int32_t(c + i) * stride;
-    int64_t k = 0;
-    for (; k + 4 <= n; k += 4) {
-      Quad<T> q;
-      for (int t = 0; t < 4; ++t) q.v[t] = L::load(x + (k + t) * inner + c);
-      store_quad(tile + k, at, q);
-    }
-    for (; k < n; ++k)
-      for (int i = 0; i < L::width; ++i) tile[at[i] + k] = x[k * inner + c + i];
+    stage_column_blocks<T, 1>(n, inner, x + c, tile + c * stride, stride);
     c += L::width;
   }
   for (; c < lines; ++c)
     for (int64_t k = 0; k < n; ++k) tile[c * stride + k] = x[k * inner + c];
 }
 
-// The way back, filling the segments from their ends.
 template <class T> void fill_columns(int64_t n, int64_t inner, int64_t lines, const T *tile, int32_t stride, T *y) {
   using L = Lanes<T>;
   int64_t c = 0;
+  for (; c + 4 * L::width <= lines; c += 4 * L::width) fill_column_blocks<T, 4>(n, inner, tile + c * stride, stride, y + c);
+  for (; c + 2 * L::width <= lines; c += 2 * L::width) fill_column_blocks<T, 2>(n, inner, tile + c * stride, stride, y + c);
   while (lines >= L::width && c < lines) {
     if (c + L::width > lines) c = lines - L::width;
-    int32_t at[L::width];
-    for (int i = 0; i < L::width; ++i) at[i] = int32_t(c + i) * stride;
-    typename L::V carry = L::splat(0);
-    for (int64_t k = (n - 1) / 4 * 4; k >= 0; k -= 4) {
-      const Quad<T> q = load_quad(tile + k, at);
-      for (int t = 3; t >= 0; --t) {
-        carry = L::select(unset_lanes<T>(q.v[t]), carry, q.v[t]);
-        if (k + t < n) L::store(y + (k + t) * inner + c, carry);
-      }
-    }
+    fill_column_blocks<T, 1>(n, inner, tile + c * stride, stride, y + c);
     c += L::width;
   }
   for (; c < lines; ++c) {

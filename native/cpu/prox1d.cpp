@@ -7,6 +7,7 @@
 #include "../kernels/taut_string.h"
 #include "line_average.h"
 #include "line_prox.h"
+#include "newton_lanes.h"
 
 namespace tautgrad::cpu::TG_ISA {
 namespace {
@@ -24,23 +25,52 @@ int prox1d(int64_t dtype, const tg_lines *g, const void *x, const void *lambda, 
                       static_cast<double *>(y));
 }
 
+enum { LONGEST_IN_LANES = 65536 };
+
 template <class T>
 int newton_typed(const tg_lines &g, const T *x, const T *lambda, const T *weights, double tolerance, int64_t max_iterations, T *y,
                  double *gap) {
   int failed = 0;
-  if (g.n > 0)
-    parallel_for(g.outer * g.inner, [&](int64_t line) {
-      void *memory = scratch(SCRATCH_LINE, NewtonWorkspace::bytes(g.n));
-      if (!memory) return __atomic_store_n(&failed, 1, __ATOMIC_RELAXED);
-      const auto ws = NewtonWorkspace::at(memory, g.n);
-      const int64_t at = line / g.inner * g.n * g.inner + line % g.inner, edge = line / g.inner * (g.n - 1) * g.inner + line % g.inner;
-      const double reached = projected_newton(
-          g.n, [&](int64_t k) { return double(x[at + k * g.inner]); },
-          [&](int64_t k) { return edge_weight(double(lambda[line]), weights ? double(weights[edge + k * g.inner]) : 1.0); }, tolerance,
-          max_iterations, ws);
-      for (int64_t k = 0; k < g.n; ++k) y[at + k * g.inner] = T(ws.y[k]);
-      if (gap) gap[line] = reached;
-    });
+  const auto offset = [&](int64_t line, int64_t n) { return line / g.inner * n * g.inner + line % g.inner; };
+  const auto width = [&](int64_t line, int64_t k) {
+    return edge_weight(double(lambda[line]), weights ? double(weights[offset(line, g.n - 1) + k * g.inner]) : 1.0);
+  };
+  const auto alone = [&](int64_t line) {
+    void *memory = scratch(SCRATCH_LINE, NewtonWorkspace::bytes(g.n));
+    if (!memory) return __atomic_store_n(&failed, 1, __ATOMIC_RELAXED);
+    const auto ws = NewtonWorkspace::at(memory, g.n);
+    const int64_t at = offset(line, g.n);
+    const double reached = projected_newton(
+        g.n, [&](int64_t k) { return double(x[at + k * g.inner]); }, [&](int64_t k) { return width(line, k); }, tolerance, max_iterations,
+        ws);
+    for (int64_t k = 0; k < g.n; ++k) y[at + k * g.inner] = T(ws.y[k]);
+    if (gap) gap[line] = reached;
+  };
+  constexpr int64_t W = NewtonLanes::width;
+  const auto together = [&](int64_t first, int64_t count) {
+    void *memory = scratch(SCRATCH_LINE, NewtonLanes::bytes(g.n));
+    if (!memory) return __atomic_store_n(&failed, 1, __ATOMIC_RELAXED);
+    NewtonLanes lanes(g.n, memory);
+    for (int64_t i = 0; i < W; ++i) { // idle lanes repeat the last line
+      const int64_t line = first + (i < count ? i : count - 1), at = offset(line, g.n);
+      for (int64_t k = 0; k < g.n; ++k) lanes.x()[k * W + i] = double(x[at + k * g.inner]);
+      for (int64_t k = 0; k + 1 < g.n; ++k) lanes.widths()[k * W + i] = width(line, k);
+    }
+    double reached[W];
+    lanes.solve(tolerance, max_iterations, reached);
+    for (int64_t i = 0; i < count; ++i) {
+      const int64_t at = offset(first + i, g.n);
+      for (int64_t k = 0; k < g.n; ++k) y[at + k * g.inner] = T(lanes.y()[k * W + i]);
+      if (gap) gap[first + i] = reached[i];
+    }
+  };
+  // A block of lanes takes about as long as three lines, and its memory should stay in reach.
+  const int64_t lines = g.n > 0 ? g.outer * g.inner : 0;
+  parallel_for((lines + W - 1) / W, [&](int64_t block) {
+    const int64_t first = block * W, count = lines - first < W ? lines - first : W;
+    if (count > 3 && g.n <= LONGEST_IN_LANES) return together(first, count);
+    for (int64_t i = 0; i < count; ++i) alone(first + i);
+  });
   return failed ? fail("prox1d_newton: out of memory for lines of %lld samples", (long long)g.n) : TG_OK;
 }
 

@@ -113,11 +113,18 @@ template <uint32_t Kind> int draw_any(int64_t dtype, int64_t n, int64_t seed, in
   return fail("random: expected float32 or float64 but received element type %d", static_cast<int>(dtype));
 }
 
+template <uint32_t Kind> int draw_at(int64_t dtype, int64_t n, const void *state, void *y) {
+  const double *numbers = static_cast<const double *>(state);
+  return draw_any<Kind>(dtype, n, static_cast<int64_t>(numbers[0]), static_cast<int64_t>(numbers[1]), y);
+}
+
 } // namespace
 
 void register_random(tg_backend *t) {
   t->random_uniform = draw_any<kernels::PHILOX_UNIFORM>;
   t->random_normal = draw_any<kernels::PHILOX_NORMAL>;
+  t->random_uniform_at = draw_at<kernels::PHILOX_UNIFORM>;
+  t->random_normal_at = draw_at<kernels::PHILOX_NORMAL>;
 }
 
 } // namespace tautgrad::cpu::TG_ISA

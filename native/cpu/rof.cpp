@@ -51,13 +51,21 @@ private:
   void choose(bool warm) {
     double range = 0;
     for (int64_t c = 0; c < p_.channels; ++c) {
-      double low = double(x_[c * n_]), high = low;
+      constexpr int PARTS = 8; // minima of their own, for the vectors
+      const T *const values = x_ + c * n_;
+      T lows[PARTS], highs[PARTS];
+      for (int k = 0; k < PARTS; ++k) lows[k] = highs[k] = values[0];
       for (int64_t i = 0; i < n_; ++i) {
-        const double v = double(x_[c * n_ + i]);
-        low = v < low ? v : low;
-        high = v > high ? v : high;
+        const T v = values[i];
+        lows[i % PARTS] = v < lows[i % PARTS] ? v : lows[i % PARTS];
+        highs[i % PARTS] = v > highs[i % PARTS] ? v : highs[i % PARTS];
       }
-      range = high - low > range ? high - low : range;
+      for (int k = 1; k < PARTS; ++k) {
+        lows[0] = lows[k] < lows[0] ? lows[k] : lows[0];
+        highs[0] = highs[k] > highs[0] ? highs[k] : highs[0];
+      }
+      const double extent = double(highs[0]) - double(lows[0]);
+      range = extent > range ? extent : range;
     }
     unit_ = range > 0 && range < __builtin_inf() ? __builtin_ldexp(1, __builtin_ilogb(range)) : 1;
     const bool primal_dual = p_.method == TG_ROF_AUTO ? !warm && lambda_ / unit_ >= SWITCH_LAMBDA : p_.method == TG_ROF_PRIMAL_DUAL;

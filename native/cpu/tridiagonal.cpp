@@ -3,12 +3,12 @@
 #include "parallel.h"
 
 #include "../kernels/tridiagonal.h"
+#include "tridiagonal_factors.h"
 #include "tridiagonal_lanes.h"
+#include "tridiagonal_long.h"
 
 namespace tautgrad::cpu::TG_ISA {
 namespace {
-
-enum { SCRATCH_FACTORS = 2, SCRATCH_STAGED = 3 };
 
 // How the systems of [outer, n, inner] meet the lanes: blocks of adjacent systems where inner is wide enough, blocks of rows staged through
 // a transpose where inner is 1, single systems for the rest.
@@ -25,8 +25,13 @@ public:
   }
   bool staged() const { return staged_; }
   bool rows() const { return rows_; }
+  // Whether the block from this system on may take the short way (SystemBlock).
+  bool is_short(int64_t system) const { return rows_ && n_ % 4 == 0 && n_ >= 8 && n_ <= Block::SHORT && system + Block::width < systems_; }
+
+  bool cut() const { return inner_ == 1 && n_ >= LONG_SYSTEM; } // a system outside the blocks is cut into chunks
 
   // block(offset of the first unknown, of the first off-diagonal, first system), single(the same); both are called from several threads.
+  // Systems that are cut come one after the other: they are parallel inside.
   template <class OnBlock, class OnSingle> void each(const OnBlock &on_block, const OnSingle &on_single) const {
     if (n_ <= 0 || systems_ <= 0) return;
     const int64_t runs = systems_ / run_, blocks = runs * blocks_per_run_;
@@ -37,6 +42,10 @@ public:
     });
     const int64_t rest = run_ - blocks_per_run_ * Block::width, singles = runs * rest, per_task = tasks_of(n_);
     if (rest == 0) return;
+    if (cut()) {
+      for (int64_t i = 0; i < singles; ++i) visit(i / rest * run_ + blocks_per_run_ * Block::width + i % rest, on_single);
+      return;
+    }
     parallel_for((singles + per_task - 1) / per_task, [&](int64_t task) {
       for (int64_t i = task * per_task; i < singles && i < (task + 1) * per_task; ++i)
         visit(i / rest * run_ + blocks_per_run_ * Block::width + i % rest, on_single);
@@ -99,8 +108,9 @@ int outcome(const char *kernel, int out_of_memory, int64_t n) {
 template <class Single>
 void settle(uint64_t failed, int width, int64_t system, int64_t at, int64_t edge, int64_t n, bool rows, int32_t *status,
             const Single &single) {
+  for (int i = 0; i < width; ++i) status[system + i] = 0;
+  if (!(failed & ((uint64_t(1) << width) - 1))) return;
   for (int i = 0; i < width; ++i) {
-    status[system + i] = 0;
     if (failed >> i & 1) single(at + (rows ? i * n : i), edge + (rows ? i * (n - 1) : i), system + i);
   }
 }
@@ -112,8 +122,17 @@ template <class T> int pttrf_typed(const tg_lines &g, const T *d, const T *e, T 
   const auto single = [&](int64_t at, int64_t edge, int64_t s) {
     status[s] = tautgrad::pttrf(g.n, d + at, e + edge, d_out + at, l_out + edge, g.inner);
   };
+  const auto alone = [&](int64_t at, int64_t edge, int64_t s) {
+    status[s] = 0;
+    const Long done = systems.cut() ? LongSystem<T>(g.n, d + at, e + edge, nullptr).factorise(d_out + at, l_out + edge) : Long::refused;
+    if (done != Long::solved) single(at, edge, s);
+  };
   systems.each(
       [&](int64_t at, int64_t edge, int64_t s) {
+        if (systems.is_short(s)) {
+          const uint64_t failed = Block::pttrf_short(g.n, d + at, e + edge, d_out + at, l_out + edge);
+          return settle(failed, Block::width, s, at, edge, g.n, true, status, single);
+        }
         Staged<T> io(systems.staged(), g.n, g.inner, 4);
         if (!io.ok()) return __atomic_store_n(&out_of_memory, 1, __ATOMIC_RELAXED);
         const T *bd = io.in(d + at, g.n), *be = io.in(e + edge, g.n - 1);
@@ -123,7 +142,7 @@ template <class T> int pttrf_typed(const tg_lines &g, const T *d, const T *e, T 
         io.put(g.n - 1, bl_out, l_out + edge);
         settle(failed, Block::width, s, at, edge, g.n, systems.rows(), status, single);
       },
-      single);
+      alone);
   return outcome("pttrf", out_of_memory, g.n);
 }
 
@@ -132,7 +151,8 @@ template <class T> int pttrs_typed(const tg_lines &g, const T *d, const T *l, co
   const Systems<T> systems(g);
   int out_of_memory = 0;
   systems.each(
-      [&](int64_t at, int64_t edge, int64_t) {
+      [&](int64_t at, int64_t edge, int64_t s) {
+        if (systems.is_short(s)) return Block::pttrs_short(g.n, d + at, l + edge, b + at, x + at);
         Staged<T> io(systems.staged(), g.n, g.inner, 3);
         if (!io.ok()) return __atomic_store_n(&out_of_memory, 1, __ATOMIC_RELAXED);
         const T *bd = io.in(d + at, g.n), *bl = io.in(l + edge, g.n - 1), *bb = io.in(b + at, g.n);
@@ -140,7 +160,10 @@ template <class T> int pttrs_typed(const tg_lines &g, const T *d, const T *l, co
         Block::pttrs(g.n, bd, bl, bb, bx, io.stride());
         io.put(g.n, bx, x + at);
       },
-      [&](int64_t at, int64_t edge, int64_t) { tautgrad::pttrs(g.n, d + at, l + edge, b + at, x + at, g.inner); });
+      [&](int64_t at, int64_t edge, int64_t) {
+        if (systems.cut() && LongFactors<T>(g.n, d + at, l + edge, b + at).solve(x + at) == Long::solved) return;
+        tautgrad::pttrs(g.n, d + at, l + edge, b + at, x + at, g.inner);
+      });
   return outcome("pttrs", out_of_memory, g.n);
 }
 
@@ -153,6 +176,11 @@ template <class T> int ptsv_typed(const tg_lines &g, const T *d, const T *e, con
     if (!f) return __atomic_store_n(&out_of_memory, 1, __ATOMIC_RELAXED);
     status[s] = tautgrad::ptsv(g.n, d + at, e + edge, b + at, x + at, g.inner, f, f + g.n);
   };
+  const auto alone = [&](int64_t at, int64_t edge, int64_t s) {
+    status[s] = 0;
+    const Long done = systems.cut() ? LongSystem<T>(g.n, d + at, e + edge, b + at).solve(x + at) : Long::refused;
+    if (done != Long::solved) single(at, edge, s);
+  };
   systems.each(
       [&](int64_t at, int64_t edge, int64_t s) {
         T *f = static_cast<T *>(scratch(SCRATCH_FACTORS, 2 * g.n * Block::width * int64_t(sizeof(T))));
@@ -164,7 +192,7 @@ template <class T> int ptsv_typed(const tg_lines &g, const T *d, const T *e, con
         io.put(g.n, bx, x + at);
         settle(failed, Block::width, s, at, edge, g.n, systems.rows(), status, single);
       },
-      single);
+      alone);
   return outcome("ptsv", out_of_memory, g.n);
 }
 

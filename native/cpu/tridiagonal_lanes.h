@@ -152,6 +152,74 @@ template <class T> struct SystemBlock {
     return bits(bad);
   }
 
+  // ---- short rows, read and written where they lie: n is a multiple of 4 from 8 to SHORT. One value behind the last e or l is read. ----
+  enum { SHORT = 64 };
+  struct Rows {
+    int32_t at[LANE_GROUPS][L::width];
+    explicit Rows(int64_t apart) {
+      for (int i = 0; i < width; ++i) at[i / L::width][i % L::width] = int32_t(i * apart);
+    }
+  };
+
+  static uint64_t pttrf_short(int64_t n, const T *d, const T *e, T *d_out, T *l_out) {
+    const Rows whole(n), edges(n - 1);
+    V l[LANE_GROUPS], off[LANE_GROUPS];
+    M good[LANE_GROUPS];
+    for (int g = 0; g < LANE_GROUPS; ++g) {
+      l[g] = off[g] = L::splat(0);
+      good[g] = L::all();
+    }
+    for (int64_t k = 0; k < n; k += 4) {
+      Quad<T> qd[LANE_GROUPS], qe[LANE_GROUPS];
+      V before[LANE_GROUPS];
+      for (int g = 0; g < LANE_GROUPS; ++g) {
+        qd[g] = load_quad(d + k, whole.at[g]);
+        qe[g] = load_quad(e + k, edges.at[g]);
+        before[g] = l[g];
+      }
+      for (int t = 0; t < 4; ++t)
+        for (int g = 0; g < LANE_GROUPS; ++g) {
+          const V pivot = k + t > 0 ? qd[g].v[t] - l[g] * off[g] : qd[g].v[t];
+          good[g] = L::both(good[g], L::less(L::splat(0), pivot));
+          off[g] = qe[g].v[t];
+          qd[g].v[t] = pivot;
+          if (k + t + 1 < n) qe[g].v[t] = l[g] = off[g] / pivot;
+        }
+      for (int g = 0; g < LANE_GROUPS; ++g) {
+        store_quad(d_out + k, whole.at[g], qd[g]);
+        if (k + 4 < n)
+          store_quad(l_out + k, edges.at[g], qe[g]);
+        else // n - 1 of them: the last four overlap those before
+          store_quad(l_out + k - 1, edges.at[g], Quad<T>{{before[g], qe[g].v[0], qe[g].v[1], qe[g].v[2]}});
+      }
+    }
+    return ~bits(good);
+  }
+
+  static void pttrs_short(int64_t n, const T *d, const T *l, const T *b, T *x) {
+    const Rows whole(n), edges(n - 1);
+    V forward[LANE_GROUPS][SHORT], carry[LANE_GROUPS], factor[LANE_GROUPS];
+    for (int g = 0; g < LANE_GROUPS; ++g) carry[g] = factor[g] = L::splat(0);
+    for (int64_t k = 0; k < n; k += 4)
+      for (int g = 0; g < LANE_GROUPS; ++g) {
+        const Quad<T> qb = load_quad(b + k, whole.at[g]), ql = load_quad(l + k, edges.at[g]);
+        for (int t = 0; t < 4; ++t) {
+          forward[g][k + t] = carry[g] = k + t > 0 ? qb.v[t] - carry[g] * factor[g] : qb.v[t];
+          factor[g] = ql.v[t];
+        }
+      }
+    for (int64_t k = n - 4; k >= 0; k -= 4)
+      for (int g = 0; g < LANE_GROUPS; ++g) {
+        const Quad<T> qd = load_quad(d + k, whole.at[g]), ql = load_quad(l + k, edges.at[g]);
+        Quad<T> out;
+        for (int t = 3; t >= 0; --t) {
+          const V own = forward[g][k + t] / qd.v[t];
+          out.v[t] = carry[g] = k + t + 1 < n ? own - carry[g] * ql.v[t] : own;
+        }
+        store_quad(x + k, whole.at[g], out);
+      }
+  }
+
   // n elements of `width` contiguous systems, `apart` from one to the next, into the block's order, and back.
   static void interleave(int64_t n, int64_t apart, const T *from, T *to) {
     for (int g = 0; g < LANE_GROUPS; ++g) {

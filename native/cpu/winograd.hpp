@@ -33,23 +33,6 @@ template <class V> TG_INLINE void winograd_output(V *d) {
   d[3] = A3 * a + B3 * b + d[5];
 }
 
-// Where the taps form a full 3x3 square: its upper left shift, and the weight index of each place.
-bool square_of_taps(const Correlation<float> &k, int64_t &first_row, int64_t &first_column, int64_t (&index)[3][3]) {
-  if (k.tap_count != 9) return false;
-  first_row = first_column = INT64_MAX;
-  for (int t = 0; t < 9; ++t) {
-    first_row = k.taps[t].row < first_row ? k.taps[t].row : first_row;
-    first_column = k.taps[t].column < first_column ? k.taps[t].column : first_column;
-  }
-  int seen = 0;
-  for (int t = 0; t < 9; ++t) {
-    const int64_t a = k.taps[t].row - first_row, b = k.taps[t].column - first_column;
-    if (a > 2 || b > 2) return false;
-    index[a][b] = k.taps[t].index;
-    seen |= 1 << (3 * a + b);
-  }
-  return seen == 511;
-}
 // out[0], out[step], ... out[5 step] = G (w0, w1, w2)
 template <class V> TG_INLINE void winograd_weight(V w0, V w1, V w2, V *out, int64_t step) {
   const V s = NA * (w0 + A2 * w2), t = NA * A * w1, u = NB * (w0 + B2 * w2), v = NB * B * w1;

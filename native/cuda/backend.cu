@@ -10,7 +10,7 @@ namespace {
 thread_local char error_text[512] = "";
 char reason[256] = "";
 char description[320] = "";
-cudaStream_t stream = nullptr;
+cudaStream_t stream = nullptr, copying = nullptr;
 int processors = 1;
 int64_t shared_limit = 48 * 1024;
 } // namespace
@@ -29,6 +29,7 @@ int check(cudaError_t status, const char *what) {
 }
 
 cudaStream_t compute_stream() { return stream; }
+cudaStream_t copy_stream() { return copying; }
 int multiprocessors() { return processors; }
 int64_t shared_memory_limit() { return shared_limit; }
 
@@ -55,6 +56,7 @@ bool start() {
   cudaError_t status = cudaGetDevice(&device);
   if (status == cudaSuccess) status = cudaGetDeviceProperties(&properties, device);
   if (status == cudaSuccess) status = cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking);
+  if (status == cudaSuccess) status = cudaStreamCreateWithFlags(&copying, cudaStreamNonBlocking);
   if (status != cudaSuccess) {
     std::snprintf(reason, sizeof reason, "the GPU could not be opened: %s", cudaGetErrorString(status));
     return false;
@@ -81,6 +83,9 @@ const tg_backend *make_table() {
   t.copy = copy;
   t.synchronize = synchronize;
   t.download_async = download_async;
+  register_graph(&t);
+  register_stage(&t);
+  register_libraries(&t);
   register_elementwise(&t);
   register_movement(&t);
   register_reduce(&t);
@@ -92,8 +97,14 @@ const tg_backend *make_table() {
   register_prox1d(&t);
   register_jumps(&t);
   register_prox2d(&t);
+  register_components(&t);
+  register_prox3d(&t);
   register_rof(&t);
+  register_rof_derivative(&t);
+  register_fourier(&t);
+  register_radon(&t);
   register_log_student(&t);
+  register_softplus(&t);
   register_scale_blur(&t);
   register_conv_frame(&t);
   return &t;

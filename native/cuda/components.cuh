@@ -7,6 +7,10 @@
 #include "../kernels/components.h"
 
 namespace tautgrad::cuda {
+
+// out = the means of v over the pixels of each label; v and out may be the same. The result does not depend on the order of threads.
+template <class T> int component_means(int64_t batch, int64_t pixels, const int32_t *labels, const T *v, T *out);
+
 namespace {
 
 __device__ inline int32_t root_of(const int32_t *parent, int32_t i) {

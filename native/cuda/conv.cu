@@ -1,6 +1,7 @@
 // Convolution and its two partial transposes as implicit matrix products: the windows of an image are read where they lie. Few channels
 // per group (depthwise convolution) leave such tiles empty; there one thread computes one result.
 #include "gemm.cuh"
+#include "vendor.h"
 
 namespace tautgrad::cuda {
 namespace {
@@ -289,7 +290,17 @@ template <class T> int weights(const char *name, const tg_conv &p, const T *x, c
   return run_kernel(name, add_parts_kernel<T>, blocks_for(count), THREADS, 0, count, parts, partial.as<T>(), dw);
 }
 
+// What becomes of results that cuDNN has written.
+template <class T, class Finish> __global__ void finish_kernel(int64_t total, int64_t channels, int64_t pixels, T *y, Finish finish) {
+  for (int64_t at = global_thread(); at < total; at += all_threads()) y[at] = finish(at / pixels % channels, at, y[at]);
+}
+template <class T, class Finish> int finish(const char *name, int64_t n, int64_t channels, int64_t pixels, T *y, const Finish &f) {
+  const int64_t total = n * channels * pixels;
+  return run_kernel(name, finish_kernel<T, Finish>, blocks_for(total), THREADS, 0, total, channels, pixels, y, f);
+}
+
 int conv_forward(int64_t dtype, const tg_conv *p, const void *x, const void *w, void *y) {
+  if (cudnn_convolution(ConvPass::forward, dtype, *p, x, w, y) == TG_OK) return TG_OK;
   return with_real(dtype, "conv_forward", [&](auto tag) {
     using T = typename decltype(tag)::type;
     return forward("conv_forward", *p, static_cast<const T *>(x), static_cast<const T *>(w), static_cast<T *>(y), Plain<T>{});
@@ -297,14 +308,17 @@ int conv_forward(int64_t dtype, const tg_conv *p, const void *x, const void *w, 
 }
 
 int conv_forward_bias(int64_t dtype, const tg_conv *p, const void *x, const void *w, const void *bias, int64_t relu, void *y) {
+  const bool done = cudnn_convolution(ConvPass::forward, dtype, *p, x, w, y) == TG_OK;
   return with_real(dtype, "conv_forward_bias", [&](auto tag) {
     using T = typename decltype(tag)::type;
-    return forward("conv_forward_bias", *p, static_cast<const T *>(x), static_cast<const T *>(w), static_cast<T *>(y),
-                   BiasRelu<T>{static_cast<const T *>(bias), relu != 0});
+    const BiasRelu<T> end = {static_cast<const T *>(bias), relu != 0};
+    if (done) return finish("conv_forward_bias", p->n, p->c_out, p->out_h * p->out_w, static_cast<T *>(y), end);
+    return forward("conv_forward_bias", *p, static_cast<const T *>(x), static_cast<const T *>(w), static_cast<T *>(y), end);
   });
 }
 
 int conv_data(int64_t dtype, const tg_conv *p, const void *dy, const void *w, void *dx) {
+  if (cudnn_convolution(ConvPass::data, dtype, *p, dy, w, dx) == TG_OK) return TG_OK;
   return with_real(dtype, "conv_data", [&](auto tag) {
     using T = typename decltype(tag)::type;
     return data("conv_data", *p, static_cast<const T *>(dy), static_cast<const T *>(w), static_cast<T *>(dx), Plain<T>{});
@@ -312,14 +326,17 @@ int conv_data(int64_t dtype, const tg_conv *p, const void *dy, const void *w, vo
 }
 
 int conv_data_masked(int64_t dtype, const tg_conv *p, const void *dy, const void *w, const void *mask, void *dx) {
+  const bool done = cudnn_convolution(ConvPass::data, dtype, *p, dy, w, dx) == TG_OK;
   return with_real(dtype, "conv_data_masked", [&](auto tag) {
     using T = typename decltype(tag)::type;
-    return data("conv_data_masked", *p, static_cast<const T *>(dy), static_cast<const T *>(w), static_cast<T *>(dx),
-                Masked<T>{static_cast<const T *>(mask)});
+    const Masked<T> end = {static_cast<const T *>(mask)};
+    if (done) return finish("conv_data_masked", p->n, p->c_in, p->h * p->w, static_cast<T *>(dx), end);
+    return data("conv_data_masked", *p, static_cast<const T *>(dy), static_cast<const T *>(w), static_cast<T *>(dx), end);
   });
 }
 
 int conv_weights(int64_t dtype, const tg_conv *p, const void *x, const void *dy, void *dw) {
+  if (cudnn_convolution(ConvPass::weights, dtype, *p, x, dy, dw) == TG_OK) return TG_OK;
   return with_real(dtype, "conv_weights", [&](auto tag) {
     using T = typename decltype(tag)::type;
     return weights("conv_weights", *p, static_cast<const T *>(x), static_cast<const T *>(dy), static_cast<T *>(dw));
@@ -327,9 +344,11 @@ int conv_weights(int64_t dtype, const tg_conv *p, const void *x, const void *dy,
 }
 
 int conv_weights_bias(int64_t dtype, const tg_conv *p, const void *x, const void *dy, void *dw, void *db) {
+  const bool done = cudnn_convolution(ConvPass::weights, dtype, *p, x, dy, dw) == TG_OK;
   return with_real(dtype, "conv_weights_bias", [&](auto tag) {
     using T = typename decltype(tag)::type;
-    const int status = weights("conv_weights_bias", *p, static_cast<const T *>(x), static_cast<const T *>(dy), static_cast<T *>(dw));
+    const int status =
+        done ? TG_OK : weights("conv_weights_bias", *p, static_cast<const T *>(x), static_cast<const T *>(dy), static_cast<T *>(dw));
     if (status != TG_OK) return status;
     return run_kernel("conv_weights_bias", bias_gradient_kernel<T>, one_block_each(p->c_out), THREADS, 0, Geometry(*p),
                       static_cast<const T *>(dy), static_cast<T *>(db));

@@ -6,7 +6,7 @@
 // after the certificate was worked out on the device.
 #pragma once
 
-#include "launch.h"
+#include "block_sums.cuh"
 
 #include "../kernels/tv2d_certificate.h"
 
@@ -39,48 +39,6 @@ template <class T> __device__ inline double row_bound(const TvImages<T> &p, cons
 template <class T> __device__ inline double col_bound(const TvImages<T> &p, const ImageState &s, int64_t b, int64_t r, int64_t c) {
   const T w = p.wy ? p.wy[(b * (p.h - 1) + r) * p.w + c] : T(1), product = w == T(0) ? T(0) : p.lambda_cols[b] * w;
   return double(product) < s.cap ? double(product) : s.cap;
-}
-
-// Sums over a block of TILE_W * TILE_H threads, in a fixed order; every thread receives the result.
-template <int N> __device__ void block_sums(double (&v)[N]) {
-  __shared__ double warps[N][TILE_H];
-  const int thread = threadIdx.y * TILE_W + threadIdx.x;
-  for (int n = 0; n < N; ++n) {
-    for (int distance = 16; distance > 0; distance /= 2) v[n] += __shfl_xor_sync(0xffffffffu, v[n], distance);
-    if (thread % 32 == 0) warps[n][thread / 32] = v[n];
-  }
-  __syncthreads();
-  for (int n = 0; n < N; ++n) {
-    v[n] = 0;
-    for (int k = 0; k < TILE_H; ++k) v[n] += warps[n][k];
-  }
-  __syncthreads();
-}
-
-// Stores the block's share; true in every thread of the image's last block, which then sees all shares.
-template <int N> __device__ bool last_to_arrive(ImageState *state, const double (&share)[N], double *shares, int64_t tile, int64_t tiles) {
-  __shared__ bool last;
-  if (threadIdx.x == 0 && threadIdx.y == 0) {
-    for (int n = 0; n < N; ++n) shares[tile * N + n] = share[n];
-    __threadfence();
-    last = atomicAdd(&state->arrived, 1u) == static_cast<uint32_t>(tiles - 1);
-    __threadfence();
-  }
-  __syncthreads();
-  return last;
-}
-
-template <int N> __device__ void sum_shares(const double *shares, int64_t tiles, double (&v)[N]) {
-  const int thread = threadIdx.y * TILE_W + threadIdx.x;
-  for (int n = 0; n < N; ++n) {
-    v[n] = 0;
-    for (int64_t t = thread; t < tiles; t += TILE_W * TILE_H) {
-      // Written by other multiprocessors: not through this one's first-level cache.
-      const volatile double *share = shares + t * N + n;
-      v[n] += *share;
-    }
-  }
-  block_sums(v);
 }
 
 // y = x - D^T v over the tile and one pixel beyond it to the right and below. duals: [2, h, w] of one image.
@@ -139,7 +97,7 @@ __global__ void __launch_bounds__(TILE_W *TILE_H)
   }
   block_sums(product);
   double *own = shares + b * p.tiles * 2;
-  if (!last_to_arrive(&state, product, own, tile, p.tiles)) return;
+  if (!last_to_arrive(&state.arrived, product, own, tile, p.tiles)) return;
   sum_shares(own, p.tiles, product);
   if (threadIdx.x == 0 && threadIdx.y == 0) {
     const bool restart = product[0] > 0;
@@ -150,9 +108,22 @@ __global__ void __launch_bounds__(TILE_W *TILE_H)
   }
 }
 
-// The certificate of u and of y = x - D^T u (or, where Given, of the y that is there): the gap as a sum of non-negative terms in double.
-// Marks the images that need no further iterations.
-template <class T, bool Isotropic, bool Given>
+// What a certificate means for an image: true where it needs no further iterations, which its state keeps. sums: the gap and the objective.
+__device__ inline bool take_certificate(ImageState *state, const double (&sums)[2], double tolerance) {
+  state->gap = sums[0];
+  state->objective = sums[1];
+  state->relative = relative_gap(sums[0], sums[1]);
+  if (state->gap < 0.9 * state->best) {
+    state->best = state->gap;
+    state->best_at = state->iterations;
+  }
+  const bool stuck = state->iterations - state->best_at > 500 + state->best_at / 2; // rounding holds the gap where it is
+  state->done = !(state->relative > tolerance) || stuck;
+  return state->done;
+}
+
+// The certificate of u and of y = x - D^T u: the gap as a sum of non-negative terms in double. Marks the images that need no further iterations.
+template <class T, bool Isotropic>
 __global__ void __launch_bounds__(TILE_W *TILE_H)
     certify_kernel(TvImages<T> p, ImageState *states, const T *u_all, T *y_all, double tolerance, double *shares, int32_t *pending) {
   __shared__ T y[HALO_W * HALO_H];
@@ -161,12 +132,7 @@ __global__ void __launch_bounds__(TILE_W *TILE_H)
   if (state.done) return;
   const T *u = u_all + 2 * b * n, *x = p.x + b * n;
   const int64_t r0 = tile / p.tiles_w * TILE_H, c0 = tile % p.tiles_w * TILE_W, r = r0 + threadIdx.y, c = c0 + threadIdx.x, i = r * p.w + c;
-  if (Given) {
-    for (int e = threadIdx.y * TILE_W + threadIdx.x; e < HALO_W * HALO_H; e += TILE_W * TILE_H)
-      if (r0 + e / HALO_W < p.h && c0 + e % HALO_W < p.w) y[e] = y_all[b * n + (r0 + e / HALO_W) * p.w + c0 + e % HALO_W];
-  } else {
-    primal_tile(p, x, u, u, T(0), r0, c0, y);
-  }
+  primal_tile(p, x, u, u, T(0), r0, c0, y);
   __syncthreads();
   double sums[2] = {0, 0};
   if (r < p.h && c < p.w) {
@@ -197,25 +163,14 @@ __global__ void __launch_bounds__(TILE_W *TILE_H)
     }
     sums[0] = slack + 0.5 * (yi - z) * (yi - z);
     sums[1] = steep + 0.5 * (xi - yi) * (xi - yi);
-    if (!Given) y_all[b * n + i] = y[at];
+    y_all[b * n + i] = y[at];
   }
   block_sums(sums);
   double *own = shares + b * p.tiles * 2;
-  if (!last_to_arrive(&state, sums, own, tile, p.tiles)) return;
+  if (!last_to_arrive(&state.arrived, sums, own, tile, p.tiles)) return;
   sum_shares(own, p.tiles, sums);
   if (threadIdx.x == 0 && threadIdx.y == 0) {
-    state.gap = sums[0];
-    state.objective = sums[1];
-    state.relative = relative_gap(sums[0], sums[1]);
-    if (state.gap < 0.9 * state.best) {
-      state.best = state.gap;
-      state.best_at = state.iterations;
-    }
-    const bool stuck = state.iterations - state.best_at > 500 + state.best_at / 2; // rounding holds the gap where it is
-    if (!(state.relative > tolerance) || stuck || Given) {
-      state.done = 1;
-      atomicAdd(pending, -1);
-    }
+    if (take_certificate(&state, sums, tolerance)) atomicAdd(pending, -1);
     state.arrived = 0;
   }
 }
@@ -297,7 +252,7 @@ public:
       return TG_FAILED;
     if (copy(u_[1], u_[0], dual_bytes_) != TG_OK) return TG_FAILED; // no momentum yet
     for (int64_t k = 0;;) {
-      if (run_kernel(name, certify_kernel<T, Isotropic, false>, grid, block, 0, p_, states_, u_[0], y, tolerance, shares, pending) != TG_OK)
+      if (run_kernel(name, certify_kernel<T, Isotropic>, grid, block, 0, p_, states_, u_[0], y, tolerance, shares, pending) != TG_OK)
         return TG_FAILED;
       int32_t left = 0;
       if (download(&left, pending, sizeof left) != TG_OK) return TG_FAILED;

@@ -84,7 +84,12 @@ template <int64_t Op, class T> struct Unary {
       return cos_of(v);
     else if constexpr (Op == TG_FLOOR)
       return floor_of(v);
-    else
+    else if constexpr (Op == TG_ROUND_BF16) {
+      if constexpr (sizeof(T) == 4)
+        return round_to_bfloat16(v);
+      else
+        return v; // nothing else arrives here
+    } else
       return round_of(v);
   }
 };
@@ -96,9 +101,8 @@ constexpr bool needs_real = !(Op == TG_NEG || Op == TG_SQUARE || Op == TG_RELU |
 template <int64_t Op> int unary_op(int64_t dtype, int64_t n, const void *x, void *y) {
   return with_dtype(dtype, "unary", [&](auto tag) {
     using T = typename decltype(tag)::type;
-    if constexpr (needs_real<Op> && !is_real_type<T>::value)
-      return fail("unary: operation %d needs float32 or float64 but received element type %d", static_cast<int>(Op),
-                  static_cast<int>(dtype));
+    if constexpr ((needs_real<Op> && !is_real_type<T>::value) || (Op == TG_ROUND_BF16 && sizeof(T) != 4))
+      return fail("unary: operation %d has no meaning for element type %d", static_cast<int>(Op), static_cast<int>(dtype));
     else
       return map("unary", n, static_cast<const T *>(x), static_cast<T *>(y), Unary<Op, T>{});
   });
@@ -129,6 +133,7 @@ int unary(int64_t op, int64_t dtype, int64_t n, const void *x, void *y) {
     TG_CASE(TG_FLOOR)
     TG_CASE(TG_ROUND)
     TG_CASE(TG_IS_NAN)
+    TG_CASE(TG_ROUND_BF16)
 #undef TG_CASE
   }
   return fail("unary: unknown operation %d", static_cast<int>(op));

@@ -11,14 +11,18 @@ constexpr int THREADS = 256; // of a block, where nothing speaks for another num
 #ifdef TG_CUDA_EMULATION
 template <class... Parameters>
 int launch(const char *, void (*kernel)(Parameters...), dim3 grid, dim3 block, int64_t shared_bytes, Parameters... arguments) {
-  auto body = [&] { kernel(arguments...); };
-  ::emulation::run(
-      grid, block, static_cast<size_t>(shared_bytes), [](void *f) { (*static_cast<decltype(body) *>(f))(); }, &body);
+  const Turn turn;
+  ::emulation::enqueue(compute_stream(), [=] {
+    auto body = [&] { kernel(arguments...); };
+    ::emulation::run(
+        grid, block, static_cast<size_t>(shared_bytes), [](void *f) { (*static_cast<decltype(body) *>(f))(); }, &body);
+  });
   return TG_OK;
 }
 #else
 template <class... Parameters>
 int launch(const char *name, void (*kernel)(Parameters...), dim3 grid, dim3 block, int64_t shared_bytes, Parameters... arguments) {
+  const Turn turn;
   if (shared_bytes > 48 * 1024) {
     const int status =
         check(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(shared_bytes)), name);

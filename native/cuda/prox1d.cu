@@ -1,13 +1,16 @@
 // prox1d and its Jacobian product on the GPU: one thread per line. Short lines live in shared memory while they are solved; long dense
-// ones in a transposed copy, so that neighbouring threads read neighbouring addresses. Lines on which the direct algorithm would rescan
+// ones in a transposed copy, so that neighbouring threads read neighbouring addresses; few long ones are cut (line_chunks.cuh). Lines on which the direct algorithm would rescan
 // too often are listed and solved again by the linear taut string.
 #include "launch.h"
 
+#include "../kernels/projected_newton.h"
 #include "../kernels/segments.h"
-#include "../kernels/slope_line.h"
 #include "../kernels/taut_string.h"
-#include "line_layout.cuh"
+#include "line_chunks.cuh"
 #include "prox1d.h"
+
+#include <cstdlib>
+#include <cstring>
 
 namespace tautgrad::cuda {
 namespace {
@@ -74,6 +77,12 @@ __global__ void prox_fallback_kernel(tg_lines g, const T *x, const T *lambda, co
   }
 }
 
+// TAUTGRAD_CUDA_PROX1D=serial: a thread per line whatever the lines, for measurements.
+bool chunked() {
+  const char *wish = std::getenv("TAUTGRAD_CUDA_PROX1D");
+  return !wish || std::strcmp(wish, "serial") != 0;
+}
+
 } // namespace
 
 template <class T> int prox_lines(const tg_lines &g, const T *x, const T *lambda, const T *weights, T *y) {
@@ -92,7 +101,10 @@ template <class T> int prox_lines(const tg_lines &g, const T *x, const T *lambda
   if (status != TG_OK) return status;
 
   const int tile_lines = lines_per_tile(g.n, sizeof(T));
-  if (tile_lines > 0) {
+  const int64_t chunk = chunked() ? chunk_length(lines, g.n) : 0;
+  if (chunk > 0) {
+    status = prox_chunks(g, chunk, BUDGET, x, lambda, weights, y, list.as<int32_t>());
+  } else if (tile_lines > 0) {
     status =
         run_kernel("prox1d", prox_tile_kernel<T>, dim3(static_cast<unsigned>(ceil_div(lines, tile_lines))), tile_lines,
                    tile_lines * tile_pitch(g.n) * static_cast<int64_t>(sizeof(T)), g, lines, x, lambda, weights, y, list.as<int32_t>());
@@ -168,7 +180,48 @@ int prox1d_average(int64_t dtype, const tg_lines *g, const void *y, const void *
 
 } // namespace
 
+namespace {
+
+// ---- projected Newton: a thread per line, in double ----
+
+constexpr int64_t NEWTON_THREADS = 64;
+
+template <class T>
+__global__ void newton_kernel(tg_lines g, int64_t lines, const T *x, const T *lambda, const T *weights, double tolerance,
+                              int64_t max_iterations, T *y, double *gap, unsigned char *workspace) {
+  const NewtonWorkspace own = NewtonWorkspace::at(workspace + global_thread() * NewtonWorkspace::bytes(g.n), g.n);
+  for (int64_t line = global_thread(); line < lines; line += all_threads()) {
+    const int64_t start = line_start(g, line, g.n), edge = line_start(g, line, g.n - 1), step = g.inner;
+    const double bound = double(lambda[line]);
+    const double reached = projected_newton(
+        g.n, [&](int64_t k) { return double(x[start + k * step]); },
+        [&](int64_t k) { return edge_weight(bound, weights ? double(weights[edge + k * step]) : 1.0); }, tolerance, max_iterations, own);
+    for (int64_t k = 0; k < g.n; ++k) y[start + k * step] = T(own.y[k]);
+    if (gap) gap[line] = reached;
+  }
+}
+
+int prox1d_newton(int64_t dtype, const tg_lines *g, const void *x, const void *lambda, const void *weights, double tolerance,
+                  int64_t max_iterations, void *y, void *gap) {
+  return with_real(dtype, "prox1d_newton", [&](auto tag) {
+    using T = typename decltype(tag)::type;
+    const int64_t lines = g->outer * g->inner, per_thread = NewtonWorkspace::bytes(g->n);
+    if (lines * g->n == 0) return static_cast<int>(TG_OK);
+    // The threads share a gigabyte of work space at most.
+    const int64_t most = (int64_t(1) << 30) / (per_thread * NEWTON_THREADS) + 1, wanted = ceil_div(lines, NEWTON_THREADS),
+                  blocks = wanted < most ? wanted : most;
+    Scratch workspace(blocks * NEWTON_THREADS * per_thread);
+    if (!workspace.ok()) return fail("prox1d_newton: out of memory for lines of %lld samples", (long long)g->n);
+    return run_kernel("prox1d_newton", newton_kernel<T>, dim3(static_cast<unsigned>(blocks)), static_cast<unsigned>(NEWTON_THREADS), 0, *g,
+                      lines, static_cast<const T *>(x), static_cast<const T *>(lambda), static_cast<const T *>(weights), tolerance,
+                      max_iterations, static_cast<T *>(y), static_cast<double *>(gap), workspace.as<unsigned char>());
+  });
+}
+
+} // namespace
+
 void register_prox1d(tg_backend *t) {
+  t->prox1d_newton = prox1d_newton;
   t->prox1d = prox1d;
   t->prox1d_average = prox1d_average;
 }

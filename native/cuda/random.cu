@@ -53,7 +53,13 @@ struct Float64Stream {
   }
 };
 
-template <class Stream, uint32_t Kind> __global__ void draw_kernel(int64_t n, uint64_t seed, uint64_t offset, typename Stream::T *y) {
+// state: NULL, or seed and offset in memory of the device.
+template <class Stream, uint32_t Kind>
+__global__ void draw_kernel(int64_t n, uint64_t seed, uint64_t offset, const double *state, typename Stream::T *y) {
+  if (state) {
+    seed = static_cast<uint64_t>(state[0]);
+    offset = static_cast<uint64_t>(state[1]);
+  }
   const uint64_t first = offset / Stream::per_block, last = (offset + static_cast<uint64_t>(n) - 1) / Stream::per_block;
   for (uint64_t q = first + static_cast<uint64_t>(global_thread()); q <= last; q += static_cast<uint64_t>(all_threads())) {
     typename Stream::T values[Stream::per_block];
@@ -69,14 +75,23 @@ template <class Stream, uint32_t Kind> __global__ void draw_kernel(int64_t n, ui
   }
 }
 
-template <uint32_t Kind> int draw(int64_t dtype, int64_t n, int64_t seed, int64_t offset, void *y) {
+template <uint32_t Kind> int draw_with(int64_t dtype, int64_t n, uint64_t seed, uint64_t offset, const double *state, void *y) {
   if (n == 0) return TG_OK;
-  const auto s = static_cast<uint64_t>(seed), o = static_cast<uint64_t>(offset);
   if (dtype == TG_F32)
-    return run_kernel("random", draw_kernel<Float32Stream, Kind>, blocks_for(n / 4 + 2), THREADS, 0, n, s, o, static_cast<float *>(y));
+    return run_kernel("random", draw_kernel<Float32Stream, Kind>, blocks_for(n / 4 + 2), THREADS, 0, n, seed, offset, state,
+                      static_cast<float *>(y));
   if (dtype == TG_F64)
-    return run_kernel("random", draw_kernel<Float64Stream, Kind>, blocks_for(n / 2 + 2), THREADS, 0, n, s, o, static_cast<double *>(y));
+    return run_kernel("random", draw_kernel<Float64Stream, Kind>, blocks_for(n / 2 + 2), THREADS, 0, n, seed, offset, state,
+                      static_cast<double *>(y));
   return fail("random: expected float32 or float64 but received element type %d", static_cast<int>(dtype));
+}
+
+template <uint32_t Kind> int draw(int64_t dtype, int64_t n, int64_t seed, int64_t offset, void *y) {
+  return draw_with<Kind>(dtype, n, static_cast<uint64_t>(seed), static_cast<uint64_t>(offset), nullptr, y);
+}
+
+template <uint32_t Kind> int draw_at(int64_t dtype, int64_t n, const void *state, void *y) {
+  return draw_with<Kind>(dtype, n, 0, 0, static_cast<const double *>(state), y);
 }
 
 } // namespace
@@ -84,6 +99,8 @@ template <uint32_t Kind> int draw(int64_t dtype, int64_t n, int64_t seed, int64_
 void register_random(tg_backend *t) {
   t->random_uniform = draw<kernels::PHILOX_UNIFORM>;
   t->random_normal = draw<kernels::PHILOX_NORMAL>;
+  t->random_uniform_at = draw_at<kernels::PHILOX_UNIFORM>;
+  t->random_normal_at = draw_at<kernels::PHILOX_NORMAL>;
 }
 
 } // namespace tautgrad::cuda

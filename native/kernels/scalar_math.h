@@ -5,6 +5,7 @@
 #include "host_device.h"
 
 #include <math.h>
+#include <stdint.h>
 
 namespace tautgrad {
 namespace {
@@ -34,6 +35,14 @@ TG_HD inline float floor_of(float v) { return floorf(v); }
 TG_HD inline double floor_of(double v) { return floor(v); }
 TG_HD inline float round_of(float v) { return rintf(v); } // ties to even
 TG_HD inline double round_of(double v) { return rint(v); }
+TG_HD inline float round_to_bfloat16(float v) { // ties to even
+  union {
+    float value;
+    uint32_t bits;
+  } u = {v};
+  u.bits = (u.bits + 0x7fffu + (u.bits >> 16 & 1u)) & 0xffff0000u;
+  return v == v ? u.value : v;
+}
 TG_HD inline float pow_of(float a, float b) { return powf(a, b); }
 TG_HD inline double pow_of(double a, double b) { return pow(a, b); }
 

@@ -25,9 +25,20 @@ interface Addon {
   loadCuda(): string;
   describe(device: number): string;
   hasKernel(device: number, name: string): boolean;
+  setOption(device: number, option: number, value: number): void;
+  libraries(device: number): string;
+  captureBegin(device: number): void;
+  captureEnd(device: number, keep: boolean): Address;
+  graphLaunch(graph: Address): void;
+  graphDestroy(graph: Address): void;
+  stageMake(to: Address, bytes: number): Address;
+  stageSend(stage: Address, from: Address): void;
+  stageReceive(stage: Address): void;
+  stageDone(stage: Address): void;
+  stageFree(stage: Address): void;
 }
 
-const TABLE_VERSION = 2;
+const TABLE_VERSION = 3;
 
 function load(): Addon {
   const require = createRequire(import.meta.url);

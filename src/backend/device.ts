@@ -11,15 +11,24 @@ export interface DeviceInfo {
   description: string;
   /** Threads of the native pool (CPU only). */
   threads?: number;
+  /** Of each vendor library that could serve: what was found where, or why it is not used (an available GPU only). */
+  readonly libraries?: string[];
 }
 
 export const DEVICE_INDEX: Readonly<Record<DeviceName, number>> = { cpu: 0, cuda: 1 };
 
 let cudaStatus: string | undefined;
 
+/** tg_option of native/backend.h. */
+const TF32 = 0;
+let tf32 = false;
+
 /** '' when CUDA can be used, else the reason. Looked up once. */
 function whyNoCuda(): string {
-  cudaStatus ??= addon.loadCuda();
+  if (cudaStatus === undefined) {
+    cudaStatus = addon.loadCuda();
+    if (cudaStatus === '' && tf32) addon.setOption(DEVICE_INDEX.cuda, TF32, 1);
+  }
   return cudaStatus;
 }
 
@@ -28,7 +37,17 @@ export function devices(): DeviceInfo[] {
   const reason = whyNoCuda();
   return [
     { name: 'cpu', available: true, description: addon.describe(DEVICE_INDEX.cpu), threads: addon.threads },
-    { name: 'cuda', available: reason === '', description: reason === '' ? addon.describe(DEVICE_INDEX.cuda) : `No GPU: ${reason}` },
+    reason === ''
+      ? {
+          name: 'cuda',
+          available: true,
+          description: addon.describe(DEVICE_INDEX.cuda),
+          // Opening them takes a second: only when somebody wants to know.
+          get libraries() {
+            return addon.libraries(DEVICE_INDEX.cuda).split('\n').filter(Boolean);
+          },
+        }
+      : { name: 'cuda', available: false, description: `No GPU: ${reason}` },
   ];
 }
 
@@ -67,6 +86,19 @@ export function withDevice<T>(name: DeviceName, body: () => T): T {
   } finally {
     current = before;
   }
+}
+
+/**
+ * Whether float32 convolutions and matrix products on the GPU may round their factors to TensorFloat-32 (11 significant bits), where cuDNN
+ * and cuBLAS compute them: several times faster, and less accurate. False at first.
+ * @param allow the new setting; without it the call only asks
+ */
+export function allowTF32(allow?: boolean): boolean {
+  if (allow === undefined) return tf32;
+  if (typeof allow !== 'boolean') throw new TypeError(`Expected true or false for allow but received ${String(allow)}`);
+  tf32 = allow;
+  if (cudaStatus === '') addon.setOption(DEVICE_INDEX.cuda, TF32, Number(allow));
+  return tf32;
 }
 
 const requested = process.env.TAUTGRAD_DEVICE;

@@ -28,6 +28,7 @@ export enum UnaryOp {
   floor,
   round,
   isNaN,
+  roundBfloat16,
 }
 export enum BinaryOp {
   add = 0,
@@ -59,6 +60,8 @@ export enum Tv2dMethod {
   accelerated = 0,
   dykstra = 1,
   exact = 2,
+  sweeps = 3,
+  pixels = 4,
 }
 
 export enum RofMethod {
@@ -262,6 +265,8 @@ export const convFrameWeights = kernel<FrameArguments>('conv_frame_weights'); //
 export const scaleBlur = kernel<[dtype: D, planes: number, h: number, w: number, transposed: number, x: Address, y: Address]>('scale_blur');
 export const logStudent =
   kernel<[dtype: D, order: number, nu: number, n: number, x: Address, a: Address, b: Address, y: Address]>('log_student');
+export const softplusDerivative =
+  kernel<[dtype: D, order: number, n: number, x: Address, a: Address, b: Address, y: Address]>('softplus_derivative');
 export const pttrf = kernel<[dtype: D, lines: Lines, d: Address, e: Address, dOut: Address, lOut: Address, status: Address]>('pttrf');
 export const pttrs = kernel<[dtype: D, lines: Lines, d: Address, l: Address, b: Address, x: Address]>('pttrs');
 export const ptsv = kernel<[dtype: D, lines: Lines, d: Address, e: Address, b: Address, x: Address, status: Address]>('ptsv');
@@ -302,6 +307,42 @@ export const sgd =
       firstStep: number,
     ]
   >('sgd');
+/** Kernels whose numbers lie in memory of the device, so that a captured step finds new ones there. */
+export const randomUniformAt = kernel<[dtype: D, n: number, state: Address, y: Address]>('random_uniform_at');
+export const randomNormalAt = kernel<[dtype: D, n: number, state: Address, y: Address]>('random_normal_at');
+export const adamAt =
+  kernel<
+    [
+      dtype: D,
+      n: number,
+      param: Address,
+      gradient: Address,
+      m: Address,
+      v: Address,
+      rates: Address,
+      beta1: number,
+      beta2: number,
+      epsilon: number,
+      penalty: number,
+    ]
+  >('adam_at');
+export const sgdAt =
+  kernel<
+    [
+      dtype: D,
+      n: number,
+      param: Address,
+      gradient: Address,
+      velocity: Address,
+      rates: Address,
+      momentum: number,
+      decay: number,
+      nesterov: number,
+    ]
+  >('sgd_at');
+/** rates: float64 [3] in memory of the CPU. */
+export const adamRates =
+  kernel<[lr: number, beta1: number, beta2: number, decay: number, decoupled: number, step: number, rates: Address]>('adam_rates');
 export const prox1d = kernel<[dtype: D, lines: Lines, x: Address, lambda: Address, weights: Address, y: Address]>('prox1d');
 export const prox1dNewton =
   kernel<

@@ -44,6 +44,14 @@ export function seedNumber(text: string): number {
   return value;
 }
 
+/** "0.1,0.5,1": increasing numbers of at least 0. */
+export function increasingNumbers(text: string): number[] {
+  const values = text.split(',').map((part) => parse(part.trim()));
+  if (!values.every((value, k) => value >= 0 && value < Infinity && (k === 0 || value > values[k - 1]!)))
+    throw new InvalidArgumentError(`Expected increasing numbers of at least 0, such as 0.1,0.5,1, but received "${text}".`);
+  return values;
+}
+
 /** A lambda, or `auto`. */
 export function lambdaOrAuto(text: string): number | 'auto' {
   if (text === 'auto') return 'auto';

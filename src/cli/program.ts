@@ -1,5 +1,16 @@
 import { Command, Option } from 'commander';
-import { lambdaOrAuto, nonNegativeNumber, positiveInteger, positiveNumber, positiveOrAuto, scaleFactor, seedNumber } from './options.js';
+import {
+  fraction,
+  increasingNumbers,
+  lambdaOrAuto,
+  nonNegativeNumber,
+  oneOrThree,
+  positiveInteger,
+  positiveNumber,
+  positiveOrAuto,
+  scaleFactor,
+  seedNumber,
+} from './options.js';
 import { withTrainingOptions } from './training/options.js';
 import { version } from './version.js';
 
@@ -98,6 +109,43 @@ export function createProgram(): Command {
     )
     .action(async (options) => (await import('./commands/train-tdv.js')).trainTdv(options));
 
+  withTrainingOptions(
+    command(
+      train,
+      'tvflow',
+      'train TVflowNET, which predicts the total-variation flow of an image at any time, without solved flows',
+      'tautgrad train tvflow --data photos --validation held-out --minutes 30',
+      'tautgrad train tvflow --data STL10 --batch 8 --learning-rate 5e-4 --schedule constant --tv-weight 1e-4 --initial-weight 1 --input plain --steps 34375',
+      'tautgrad train tvflow --out runs/tvflow --resume',
+    ),
+    { out: 'runs/tvflow', batch: 2, patch: 96, learningRate: 3e-3, clip: 1 },
+  )
+    .addOption(
+      new Option('--activations <names>', 'of the seven inner layers (default: relu+softplus, ReLU after the first)').choices([
+        'relu+softplus',
+        'relu',
+        'softplus',
+      ]),
+    )
+    .addOption(new Option('--boundary <name>', 'where the dual field vanishes (default: natural)').choices(['natural', 'frame']))
+    .addOption(new Option('--padding <name>', 'around the images (default: zero)').choices(['zero', 'reflect']))
+    .addOption(new Option('--init <name>', 'initial weights (default: he-uniform)').choices(['he-uniform', 'orthogonal']))
+    .addOption(
+      new Option('--input <name>', 'what the network sees: the image minus its mean, or as it is (default: centered)').choices([
+        'centered',
+        'plain',
+      ]),
+    )
+    .option('--normalize-phi', 'divide the dual field by its length where that exceeds 1')
+    .option(
+      '--times-per-image <number>',
+      'times per image of a batch, the first of them 0 where there are more than one (default: 1)',
+      positiveInteger,
+    )
+    .option('--tv-weight <number>', 'weight of the subgradient term, for 96×96 pixels (default: 1e-6; the paper: 1e-4)', nonNegativeNumber)
+    .option('--initial-weight <number>', 'weight of the initial condition (default: 10; the paper: 1)', nonNegativeNumber)
+    .action(async (options) => (await import('./commands/train-tvflow.js')).trainTvflow(options));
+
   const evaluate = group(program, 'eval', 'measure a network');
   command(
     evaluate,
@@ -118,7 +166,28 @@ export function createProgram(): Command {
     .option('--seed <number>', 'seed of the noise', seedNumber, 0)
     .action(async (options) => (await import('./commands/eval-denoise.js')).evalDenoise(options));
 
+  command(
+    evaluate,
+    'tvflow',
+    'how close a TVflowNET comes to the total-variation flow of the images of a folder',
+    'tautgrad eval tvflow --model runs/tvflow/model.safetensors --data Set12',
+    'tautgrad eval tvflow --model runs/tvflow/model.safetensors --data Set12 --against joint',
+  )
+    .requiredOption('--model <file>', 'a network from "tautgrad train tvflow"')
+    .requiredOption('--data <folder>', 'folder of images')
+    .option('--size <number>', 'side of the middle part that is evaluated', positiveInteger, 96)
+    .option('--points <number>', 'times', positiveInteger, 50)
+    .option('--step <number>', 'between two times, for values 0 … 5', positiveNumber, 0.02)
+    .addOption(
+      new Option('--against <name>', 'flow: model-driven (implicit Euler); joint: joint space-time optimisation')
+        .choices(['flow', 'joint'])
+        .default('flow'),
+    )
+    .option('--channels <number>', '1: gray, 3: colour, channel by channel', oneOrThree, 1)
+    .action(async (options) => (await import('./commands/eval-tvflow.js')).evalTvflow(options));
+
   addReconstruct(program);
+  addFlow(program);
 
   command(
     program,
@@ -170,6 +239,43 @@ export function createProgram(): Command {
     .action(async (options) => (await import('./commands/quickstart.js')).quickstart(options));
 
   return program;
+}
+
+/** `tautgrad flow` */
+function addFlow(program: Command): void {
+  command(
+    program,
+    'flow',
+    'the total-variation flow of an image at given times, its spectrum and filters, as pictures and a page',
+    'tautgrad flow photo.jpg --times 0.02,0.1,0.5 --out runs/flow',
+    'tautgrad flow photo.jpg --times 0.1,1 --spectral --colour vectorial',
+    'tautgrad flow photo.jpg --times 0.5 --filter band 0.02 0.1',
+  )
+    .argument('<in>', 'image to read (PNG, JPEG, WebP, TIFF; 8 or 16 bits)')
+    .addOption(
+      new Option('--times <list>', 'times to show, for values 0 … 1: a disc of radius r and contrast c lasts until c r / 2')
+        .argParser(increasingNumbers)
+        .default([0.02, 0.05, 0.1, 0.2, 0.5], '0.02,0.05,0.1,0.2,0.5'),
+    )
+    .option('--out <folder>', 'folder of the pictures and of report.html', 'runs/flow')
+    .addOption(
+      new Option('--colour <name>', 'of colour images: by-channel, or vectorial (the channels share their edges)')
+        .choices(['by-channel', 'vectorial'])
+        .default('by-channel'),
+    )
+    .addOption(new Option('--anisotropic', '|dx| + |dy| instead of isotropic total variation').conflicts('colour'))
+    .addOption(
+      new Option(
+        '--accuracy <number>',
+        'certified root mean square error, as a share of the range of the values (default: 1e-3)',
+      ).argParser(fraction),
+    )
+    .addOption(new Option('--step <number>', 'longest time step, instead of an accuracy').argParser(positiveNumber).conflicts('accuracy'))
+    .option('--spectral', 'also the spectrum, and the image as a sum of bands')
+    .option('--filter <words...>', 'also a filtered picture: "low T", "high T" or "band A B", with times of the spectrum')
+    .option('--bands <number>', 'bands of the spectrum', positiveInteger, 50)
+    .option('--end-time <number>', 'end of the spectrum (default: the last of --times)', positiveNumber)
+    .action(async (input: string, options) => (await import('./commands/flow.js')).flowCommand(input, options));
 }
 
 /** `tautgrad reconstruct ct|mri|sr`: each simulates a scanner on a clean image, reconstructs, and writes a report. */

@@ -11,6 +11,7 @@ export {
   type PatchSourceOptions,
 } from './dataset.js';
 export { type DeadLeavesOptions, deadLeaves } from './dead-leaves.js';
+export { type DeviceBatch, type DeviceSource, deviceSource } from './device-source.js';
 export { FileError } from './file-error.js';
 export { listImages } from './folder.js';
 export { crop, type Image, makeImage, plane, quantise, toChannels } from './image.js';

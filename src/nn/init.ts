@@ -1,5 +1,5 @@
 /** Initialisers: fresh tensors from a weight's shape [out, in, ...kernel]. */
-import { defaultGenerator, full, type Generator, type Tensor } from '../tensor/index.js';
+import { defaultGenerator, full, type Generator, Tensor } from '../tensor/index.js';
 
 /** Uniform in ±sqrt(6 / ((1 + a²) fan_in)), He et al. 2015; a = sqrt(5) gives ±1 / sqrt(fan_in). */
 export function kaimingUniform(shape: readonly number[], options: { a?: number; generator?: Generator } = {}): Tensor {
@@ -22,6 +22,36 @@ export function glorotUniform(shape: readonly number[], options: { gain?: number
 export function glorotNormal(shape: readonly number[], options: { gain?: number; generator?: Generator } = {}): Tensor {
   const std = (options.gain ?? 1) * Math.sqrt(2 / (fanIn(shape) + fanOut(shape)));
   return (options.generator ?? defaultGenerator).normal(shape, { std });
+}
+
+/**
+ * Orthonormal rows of the matrix [out, rest] (columns where it has more rows), times `gain`: a random rotation, uniformly distributed
+ * (Saxe, McClelland and Ganguli 2014).
+ */
+export function orthogonal(shape: readonly number[], options: { gain?: number; generator?: Generator } = {}): Tensor {
+  const { gain = 1, generator = defaultGenerator } = options;
+  const [rows, columns] = [shape[0] ?? 1, product(shape.slice(1))];
+  const [count, length] = [Math.min(rows, columns), Math.max(rows, columns)];
+  const drawn = generator.normal([count, length], { dtype: 'float64' });
+  const values = drawn.toTypedArray() as Float64Array;
+  drawn.dispose();
+  const vectors = Array.from({ length: count }, (_, i) => values.subarray(i * length, (i + 1) * length));
+  for (const [i, v] of vectors.entries()) {
+    // Twice: once leaves what rounding made of nearly parallel vectors.
+    for (let pass = 0; pass < 2; pass++) {
+      for (const u of vectors.slice(0, i)) {
+        const along = u.reduce((sum, x, k) => sum + x * v[k]!, 0);
+        for (let k = 0; k < length; k++) v[k] = v[k]! - along * u[k]!;
+      }
+      const norm = Math.hypot(...v);
+      for (let k = 0; k < length; k++) v[k] = v[k]! / norm;
+    }
+  }
+  const weight = new Float32Array(rows * columns);
+  for (let i = 0; i < rows; i++) {
+    for (let j = 0; j < columns; j++) weight[i * columns + j] = gain * (rows <= columns ? vectors[i]![j]! : vectors[j]![i]!);
+  }
+  return Tensor.from(weight, [...shape]);
 }
 
 /** Normal with the given mean (default 0) and standard deviation (default 0.01). */

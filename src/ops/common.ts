@@ -1,6 +1,6 @@
 /** What the operation families share: argument conversion, constants, strides. */
 import type { Aval } from '../autodiff/index.js';
-import { device, kernels } from '../backend/index.js';
+import { device, kernels, precision, recording } from '../backend/index.js';
 import {
   broadcastStrides,
   DTYPE_BYTES,
@@ -47,7 +47,8 @@ export function constant(value: number, dtype: DType): Tensor {
   const known = constants.get(key);
   if (known !== undefined) return new Tensor(dtype, [], known.retain());
   const made = scalar(value, dtype);
-  if (constants.size < 256) constants.set(key, made.storage.retain());
+  // A recording that fails leaves its memory unwritten.
+  if (constants.size < 256 && recording() === null) constants.set(key, made.storage.retain());
   return made;
 }
 
@@ -75,6 +76,24 @@ export function unify(a: Operand, b: Operand, cast: (x: Tensor, dtype: DType) =>
   if (x.dtype === y.dtype) return [x, y];
   const dtype = promote(x.dtype, y.dtype);
   return [x.dtype === dtype ? x : cast(x, dtype), y.dtype === dtype ? y : cast(y, dtype)];
+}
+
+/**
+ * Calls a kernel that sums products with the addresses of its factors: those of the tensors, or of copies rounded to bfloat16 when that is
+ * the precision of products.
+ */
+export function withFactors(factors: readonly Tensor[], body: (...addresses: number[]) => void): void {
+  if (precision() === 'float32' || factors[0]?.dtype !== 'float32') {
+    body(...factors.map((t) => t.address));
+    return;
+  }
+  const rounded = factors.map((t) => {
+    const copy = Tensor.empty(t.dtype, t.shape);
+    kernels.unary(kernels.UnaryOp.roundBfloat16, code(t), t.size, t.address, copy.address);
+    return copy;
+  });
+  body(...rounded.map((t) => t.address));
+  for (const t of rounded) t.dispose();
 }
 
 /** y[y_offset + strided] = x[x_offset + strided] over `shape`. */

@@ -3,10 +3,10 @@
  * relu(conv2d(x, w) + bias); only the number of passes over memory differs.
  */
 import { bind1, definePrimitive, jvpFlat, type Primitive, producerOf, type Tangent, Tracer } from '../autodiff/index.js';
-import { kernels } from '../backend/index.js';
+import { kernels, precision } from '../backend/index.js';
 import { formatShape, type Storage, Tensor, tidy } from '../tensor/index.js';
 import { broadcastTo, reshape, sum } from './broadcast.js';
-import { checkFloat, code } from './common.js';
+import { checkFloat, code, withFactors } from './common.js';
 import {
   type ConvGeometry,
   type ConvOptions,
@@ -30,7 +30,9 @@ export const convLayerPrimitive: Primitive<LayerParams> = definePrimitive<LayerP
   kernel: ([x, w, bias], { geometry, relu }) => {
     const y = Tensor.empty(x!.dtype, geometry.y);
     if (y.size > 0)
-      kernels.convForwardBias(code(x!), nativeParams(geometry), x!.address, w!.address, bias!.address, relu ? 1 : 0, y.address);
+      withFactors([x!, w!], (a, b) =>
+        kernels.convForwardBias(code(x!), nativeParams(geometry), a!, b!, bias!.address, relu ? 1 : 0, y.address),
+      );
     return [y];
   },
   jvp: ([x, w, bias], [dx, dw, db], params) => {
@@ -119,17 +121,19 @@ function fusedTranspose(
   const g = relu && masked.get(ct.storage) !== y.storage ? maskPositive(y, ct) : ct;
   let [dx, dw, db]: [Tangent, Tangent, Tangent] = [null, null, null];
   if (wanted[0]) {
-    dx = Tensor.empty(ct.dtype, geometry.x);
+    const result = Tensor.empty(ct.dtype, geometry.x);
+    dx = result;
     // When x is itself the result of such a layer with ReLU, its rule masks what comes back: done here, on the way out, it costs nothing.
     const source = dxTracer && producerOf(dxTracer);
     if (source?.primitive === (convLayerTangentPrimitive as Primitive<unknown>) && (source.params as TangentParams).relu) {
-      kernels.convDataMasked(dtype, p, g.address, w.address, x.address, dx.address);
-      masked.set(dx.storage, x.storage);
+      withFactors([g, w], (a, b) => kernels.convDataMasked(dtype, p, a!, b!, x.address, result.address));
+      masked.set(result.storage, x.storage);
     } else {
-      kernels.convData(dtype, p, g.address, w.address, dx.address);
+      withFactors([g, w], (a, b) => kernels.convData(dtype, p, a!, b!, result.address));
     }
   }
-  if (wanted[1] && wanted[2]) {
+  // The sum is no product: it takes the cotangent as it is, and the fused kernel would sum the rounded one.
+  if (wanted[1] && wanted[2] && precision() === 'float32') {
     dw = Tensor.empty(ct.dtype, geometry.w);
     db = Tensor.empty(ct.dtype, [geometry.w[0] as number]);
     kernels.convWeightsBias(dtype, p, x.address, g.address, dw.address, db.address);

@@ -6,7 +6,7 @@
 import { bind1, definePrimitive, type Primitive } from '../autodiff/index.js';
 import { kernels } from '../backend/index.js';
 import { formatShape, Tensor } from '../tensor/index.js';
-import { checkFloat, code } from './common.js';
+import { checkFloat, code, withFactors } from './common.js';
 import { type ConvGeometry, nativeParams } from './conv.js';
 
 type Part = 'x' | 'w' | 'y';
@@ -25,8 +25,10 @@ function part(
       const result = Tensor.empty(a!.dtype, g[output]);
       if (result.size > 0) {
         const p = nativeParams(g);
-        run(code(a!), p, a!.address, b!.address, result.address);
-        if (p.n > 0) frame(code(a!), p.n, p.cIn, p.cOut, p.h, p.w, a!.address, b!.address, result.address);
+        withFactors([a!, b!], (first, second) => {
+          run(code(a!), p, first!, second!, result.address);
+          if (p.n > 0) frame(code(a!), p.n, p.cIn, p.cOut, p.h, p.w, first!, second!, result.address);
+        });
       }
       return [result];
     },

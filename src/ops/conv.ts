@@ -6,7 +6,7 @@ import { type Aval, bind1, definePrimitive, type Primitive } from '../autodiff/i
 import { kernels } from '../backend/index.js';
 import { formatShape, type Shape, Tensor, tidy } from '../tensor/index.js';
 import { reshape } from './broadcast.js';
-import { checkFloat, code } from './common.js';
+import { checkFloat, code, withFactors } from './common.js';
 
 /** Everything but the three arrays: the shapes of all three are part of it. */
 export interface ConvGeometry {
@@ -51,7 +51,7 @@ function part(name: string, output: Part, inputs: readonly [Part, Part], run: ty
     shape: ([a], g) => [{ dtype: a!.dtype, shape: g[output] }],
     kernel: ([a, b], g) => {
       const result = Tensor.empty(a!.dtype, g[output]);
-      if (result.size > 0) run(code(a!), nativeParams(g), a!.address, b!.address, result.address);
+      if (result.size > 0) withFactors([a!, b!], (p, q) => run(code(a!), nativeParams(g), p!, q!, result.address));
       return [result];
     },
     linear: {

@@ -161,7 +161,6 @@ export const squarePrimitive = unary('square', UnaryOp.square, (dx, x) => mul(dx
 export const reciprocalPrimitive = unary('reciprocal', UnaryOp.reciprocal, (dx, _x, y) => mul(dx, neg(square(y)))); // d(1/x) = -x^-2 dx
 export const tanhPrimitive = unary('tanh', UnaryOp.tanh, (dx, _x, y) => mul(dx, sub(1, square(y))));
 export const sigmoidPrimitive = unary('sigmoid', UnaryOp.sigmoid, (dx, _x, y) => mul(dx, mul(y, sub(1, y))));
-export const softplusPrimitive = unary('softplus', UnaryOp.softplus, (dx, x) => mul(dx, sigmoid(x)));
 export const sinPrimitive = unary('sin', UnaryOp.sin, (dx, x) => mul(dx, cos(x)));
 export const cosPrimitive = unary('cos', UnaryOp.cos, (dx, x) => neg(mul(dx, sin(x))));
 export const absPrimitive = unary('abs', UnaryOp.abs, (dx, x) => mul(dx, sign(x)));
@@ -186,8 +185,6 @@ export const square = apply(squarePrimitive);
 export const reciprocal = apply(reciprocalPrimitive);
 export const tanh = apply(tanhPrimitive);
 export const sigmoid = apply(sigmoidPrimitive);
-/** log(1 + e^x), without overflow */
-export const softplus = apply(softplusPrimitive);
 export const sin = apply(sinPrimitive);
 export const cos = apply(cosPrimitive);
 /** |x|, with derivative sign(x) (0 at 0) */

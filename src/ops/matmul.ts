@@ -3,7 +3,7 @@ import { bind1, definePrimitive, type Primitive } from '../autodiff/index.js';
 import { kernels } from '../backend/index.js';
 import { broadcastShapes, formatShape, type Shape, sizeOf, Tensor, tidy } from '../tensor/index.js';
 import { broadcastTo, reshape } from './broadcast.js';
-import { checkFloat, code } from './common.js';
+import { checkFloat, code, withFactors } from './common.js';
 
 interface MatmulParams {
   transposeA: boolean;
@@ -29,7 +29,9 @@ export const matmulPrimitive: Primitive<MatmulParams> = definePrimitive<MatmulPa
     const { m, n, k } = extents(a!.shape, b!.shape, params);
     const batch = a!.shape[0] as number;
     const c = Tensor.empty(a!.dtype, [batch, m, n]);
-    kernels.matmul(code(a!), batch, m, n, k, +params.transposeA, +params.transposeB, a!.address, m * k, b!.address, k * n, c.address);
+    withFactors([a!, b!], (p, q) =>
+      kernels.matmul(code(a!), batch, m, n, k, +params.transposeA, +params.transposeB, p!, m * k, q!, k * n, c.address),
+    );
     return [c];
   },
   linear: {

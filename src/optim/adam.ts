@@ -1,6 +1,6 @@
-import { kernels } from '../backend/index.js';
+import { type Address, kernels } from '../backend/index.js';
 import type { Tensor } from '../tensor/index.js';
-import { checkRange, Optimizer, type OptimizerOptions, type Trainable } from './optimizer.js';
+import { checkRange, Optimizer, type OptimizerOptions, type Trainable, type UpdateSetting } from './optimizer.js';
 
 export interface AdamOptions extends OptimizerOptions {
   /** Decay of the first and second moments. Default [0.9, 0.999]. */
@@ -33,14 +33,20 @@ export class Adam extends Optimizer {
     ]);
   }
 
-  protected override update(
-    name: string,
-    value: Tensor,
-    gradient: Tensor,
-    { dtype, learningRate, decay }: { dtype: number; learningRate: number; decay: number },
-  ): void {
+  protected override writeRates(_into: Float64Array, address: Address, setting: { learningRate: number; decay: number }): void {
+    const [beta1, beta2] = this.#betas;
+    kernels.adamRates(setting.learningRate, beta1, beta2, setting.decay, this.decoupled ? 1 : 0, this.steps, address);
+  }
+
+  protected override update(name: string, value: Tensor, gradient: Tensor, { dtype, learningRate, decay, rates }: UpdateSetting): void {
     const [m, v] = [this.#m.get(name) as Tensor, this.#v.get(name) as Tensor];
     const [beta1, beta2] = this.#betas;
+    if (rates !== 0) {
+      const penalty = this.decoupled ? 0 : decay;
+      const moments = [m.address, v.address] as const;
+      kernels.adamAt(dtype, value.size, value.address, gradient.address, ...moments, rates, beta1, beta2, this.#epsilon, penalty);
+      return;
+    }
     kernels.adam(
       dtype,
       value.size,

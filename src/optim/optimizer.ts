@@ -1,4 +1,5 @@
 /** What every optimiser is: parameters in groups, a learning rate, projections, and state that a checkpoint can hold. */
+import { type Address, recording } from '../backend/index.js';
 import { DTYPE_CODE, formatShape, outsideScopes, sameShape, type Tensor, tidy, zeros } from '../tensor/index.js';
 
 /** A tensor that is updated in place. nn.Parameter is one. */
@@ -36,6 +37,15 @@ export function checkRange(value: number, low: number, high: number, name: strin
   if (!(value >= low && value < high))
     throw new RangeError(`Expected a number in [${low}, ${high}) for ${name} but received ${String(value)}`);
   return value;
+}
+
+/** What an update of one parameter needs besides the tensors. */
+export interface UpdateSetting {
+  dtype: number;
+  learningRate: number;
+  decay: number;
+  /** 0, or where a captured step finds the numbers of `writeRates` on the device. */
+  rates: Address;
 }
 
 interface Member extends Trainable {
@@ -95,11 +105,13 @@ export abstract class Optimizer {
       }
     }
     this.steps++;
+    const ratesOf = this.#recordedRates();
     for (const [name, { value, scale, decay, project }] of this.parameters) {
       this.update(name, value, gradients.get(name) as Tensor, {
         dtype: DTYPE_CODE[value.dtype],
         learningRate: this.learningRate * scale,
         decay,
+        rates: ratesOf(scale, decay),
       });
       if (project) {
         tidy(() => {
@@ -110,12 +122,9 @@ export abstract class Optimizer {
     }
   }
 
-  protected abstract update(
-    name: string,
-    value: Tensor,
-    gradient: Tensor,
-    setting: { dtype: number; learningRate: number; decay: number },
-  ): void;
+  protected abstract update(name: string, value: Tensor, gradient: Tensor, setting: UpdateSetting): void;
+  /** Writes the three numbers of an update that depend on the learning rate and on how many steps were done. */
+  protected abstract writeRates(into: Float64Array, address: Address, setting: { learningRate: number; decay: number }): void;
   protected abstract slots(): Map<string, Map<string, Tensor>>;
 
   /** The live state: copy it before the next step. */
@@ -144,6 +153,32 @@ export abstract class Optimizer {
   /** Frees the state. */
   dispose(): void {
     for (const value of this.state().tensors.values()) value.dispose();
+  }
+
+  /** Inside a captured step: every replay counts as a step and reads the learning rate anew. */
+  #recordedRates(): (scale: number, decay: number) => Address {
+    const record = recording();
+    if (record === null) return () => 0;
+    const addresses = new Map([...this.parameters].map(([name, { value }]) => [name, value.address]));
+    record.onReplay({
+      run: () => {
+        for (const [name, { value }] of this.parameters) {
+          if (value.address !== addresses.get(name)) {
+            throw new Error(`Expected ${name} to keep the tensor with which its step was captured but received another: use assign()`);
+          }
+        }
+        this.steps++;
+      },
+      undo: () => void this.steps--,
+    });
+    const known = new Map<string, Address>();
+    return (scale, decay) => {
+      const key = `${scale} ${decay}`;
+      const rates =
+        known.get(key) ?? record.numbers(3, (into, at) => this.writeRates(into, at, { learningRate: this.learningRate * scale, decay }));
+      known.set(key, rates);
+      return rates;
+    };
   }
 
   /** Zeros like each parameter. */

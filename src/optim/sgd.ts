@@ -1,6 +1,6 @@
 import { kernels } from '../backend/index.js';
 import type { Tensor } from '../tensor/index.js';
-import { checkRange, Optimizer, type OptimizerOptions, type Trainable } from './optimizer.js';
+import { checkRange, Optimizer, type OptimizerOptions, type Trainable, type UpdateSetting } from './optimizer.js';
 
 export interface SGDOptions extends OptimizerOptions {
   /** Default 0. */
@@ -34,23 +34,29 @@ export class SGD extends Optimizer {
     return new Map([['velocity', this.#velocity]]);
   }
 
-  protected override update(
-    name: string,
-    value: Tensor,
-    gradient: Tensor,
-    { dtype, learningRate, decay }: { dtype: number; learningRate: number; decay: number },
-  ): void {
+  protected override writeRates(into: Float64Array, _address: number, { learningRate }: { learningRate: number }): void {
+    const first = this.steps === 1;
+    into.set([learningRate, first ? 1 : 1 - this.#dampening, first ? 0 : this.#momentum]);
+  }
+
+  protected override update(name: string, value: Tensor, gradient: Tensor, { dtype, learningRate, decay, rates }: UpdateSetting): void {
+    const velocity = this.#velocity.get(name)?.address ?? 0;
+    const nesterov = this.#nesterov ? 1 : 0;
+    if (rates !== 0) {
+      kernels.sgdAt(dtype, value.size, value.address, gradient.address, velocity, rates, this.#momentum, decay, nesterov);
+      return;
+    }
     kernels.sgd(
       dtype,
       value.size,
       value.address,
       gradient.address,
-      this.#velocity.get(name)?.address ?? 0,
+      velocity,
       learningRate,
       this.#momentum,
       this.#dampening,
       decay,
-      this.#nesterov ? 1 : 0,
+      nesterov,
       this.steps === 1 ? 1 : 0,
     );
   }

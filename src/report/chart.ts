@@ -4,10 +4,14 @@ import { type Point, thin } from './thin.js';
 import type { Axis, ChartBlock } from './types.js';
 
 /** Colours that stand out on white and on near-black, told apart also without red-green vision (after Okabe and Ito). */
-const palette = ['#1f83c4', '#e0871b', '#12a37a', '#cc6fa6', '#8a7be0', '#b59f00'];
+const palette = ['#1f83c4', '#e0871b', '#12a37a', '#cc6fa6', '#8a7be0', '#b59f00', '#c8553d', '#6b7680', '#8a5a2b', '#4f8f2f'];
 
 /** Width of a drawing in its own units. */
 const width = 440;
+
+/** Height with up to two rows of names, and what each further row adds. */
+const plotHeight = 240;
+const legendRow = 18;
 
 /** Points per curve: more than the pixels a chart is wide. */
 const maxPoints = 600;
@@ -85,7 +89,7 @@ function specification({ x, y }: ChartBlock, series: readonly CleanSeries[]): To
   return {
     $schema: 'https://vega.github.io/schema/vega-lite/v6.json',
     width,
-    height: 240,
+    height: plotHeight + legendRow * Math.max(0, Math.ceil(series.length / legendColumns(series)) - 2),
     padding: 4,
     autosize: { type: 'fit', contains: 'padding' },
     background: 'transparent',

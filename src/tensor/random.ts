@@ -1,5 +1,5 @@
 /** Random tensors: Philox 4x32-10, so that a value depends on the seed and its position in the stream only. */
-import { kernels } from '../backend/index.js';
+import { kernels, recording } from '../backend/index.js';
 import { DTYPE_CODE, type FloatDType, isFloat } from './dtype.js';
 import { checkShape, type Shape } from './shape.js';
 import { Tensor } from './tensor.js';
@@ -41,22 +41,47 @@ export class Generator {
   /** Uniform in [low, high). */
   uniform(shape: Shape, options: { low?: number; high?: number; dtype?: FloatDType } = {}): Tensor {
     const { low = 0, high = 1 } = options;
-    const result = this.#draw(kernels.randomUniform, shape, options.dtype);
+    const result = this.#draw(kernels.randomUniform, kernels.randomUniformAt, shape, options.dtype);
     return affine(result, high - low, low);
   }
 
   /** Normal with the given mean and standard deviation. */
   normal(shape: Shape, options: { mean?: number; std?: number; dtype?: FloatDType } = {}): Tensor {
     const { mean = 0, std = 1 } = options;
-    const result = this.#draw(kernels.randomNormal, shape, options.dtype);
+    const result = this.#draw(kernels.randomNormal, kernels.randomNormalAt, shape, options.dtype);
     return affine(result, std, mean);
   }
 
-  #draw(kernel: typeof kernels.randomUniform, shape: Shape, dtype: FloatDType = 'float32'): Tensor {
+  #draw(
+    kernel: typeof kernels.randomUniform,
+    kernelAt: typeof kernels.randomUniformAt,
+    shape: Shape,
+    dtype: FloatDType = 'float32',
+  ): Tensor {
     if (!isFloat(dtype)) throw new TypeError(`Expected 'float32' or 'float64' for dtype but received ${String(dtype)}`);
     const result = Tensor.empty(dtype, [...checkShape(shape)]);
-    kernel(DTYPE_CODE[dtype], result.size, this.#seed, this.#offset, result.address);
-    this.#offset += result.size;
+    const record = recording();
+    if (record === null) {
+      kernel(DTYPE_CODE[dtype], result.size, this.#seed, this.#offset, result.address);
+      this.#offset += result.size;
+      return result;
+    }
+    if (result.device !== record.device) {
+      throw new Error('Expected random numbers on the GPU inside a captured step but received a request for them on the CPU');
+    }
+    // Every replay draws the numbers that follow where the stream stands then.
+    const before = this.state;
+    record.onReplay({
+      run: () => {},
+      undo: () => {
+        this.state = before;
+      },
+    });
+    const state = record.numbers(2, (into) => {
+      [into[0], into[1]] = [this.#seed, this.#offset];
+      this.#offset += result.size;
+    });
+    kernelAt(DTYPE_CODE[dtype], result.size, state, result.address);
     return result;
   }
 }

@@ -1,4 +1,5 @@
-/** Training: the loop, its log, checkpoints and safetensors files. */
+/** Training: the loop, captured steps, the log, checkpoints and safetensors files. */
+export { type CapturedStep, capture } from './capture.js';
 export {
   type Checkpoint,
   disposeCheckpoint,
@@ -10,6 +11,7 @@ export {
   tensorFromStored,
   writeCheckpoint,
 } from './checkpoint.js';
+export { mixedPrecision } from './mixed-precision.js';
 export type { EvaluationOptions, TrainerEvents, TrainerOptions, TrainingResult } from './options.js';
 export { readRunLog, type StepRecord } from './run-log.js';
 export { decodeSafetensors, encodeSafetensors, readSafetensors, type SafetensorsFile, writeSafetensors } from './safetensors.js';

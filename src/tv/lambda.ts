@@ -1,12 +1,13 @@
 /** Checks and broadcasts what a TV user passes as lambda and weights. */
 import { underlying } from '../autodiff/index.js';
-import { broadcastTo, cast, checkTensor, compare, type Operand, reshape } from '../ops/index.js';
+import { recording } from '../backend/index.js';
+import { broadcastTo, cast, checkTensor, compare, mul, narrow, type Operand, reshape, select } from '../ops/index.js';
 import { broadcastShapes, formatShape, full, type Shape, sameShape, type Tensor } from '../tensor/index.js';
 
-/** @throws RangeError when a known entry is negative or NaN */
+/** @throws RangeError when a known entry is negative or NaN. Inside a captured step nothing is known; its first call has looked. */
 function checkNonNegative(values: Tensor, name: string): void {
   const known = underlying(values);
-  if (known === null) return;
+  if (known === null || recording() !== null) return;
   for (const value of known.toTypedArray()) {
     if (!(value >= 0)) throw new RangeError(`Expected numbers >= 0 for ${name} but received ${value}`);
   }
@@ -68,4 +69,18 @@ export function spreadMask(mask: Tensor, x: Tensor, name = 'mask'): Tensor {
     throw new RangeError(`Expected ${name} to broadcast to ${formatShape(x.shape)} but received shape ${formatShape(value.shape)}`);
   }
   return broadcastTo(compare.ne(value, 0), x.shape);
+}
+
+/** The weights of the edges along `axis`, 0 where an end is outside the mask; undefined when all are 1. */
+export function maskedWeights(
+  weights: Tensor | undefined,
+  valid: Tensor | undefined,
+  x: Tensor,
+  axis: number,
+  name: string,
+): Tensor | undefined {
+  const given = weights === undefined ? undefined : spreadWeights(weights, x, axis, name);
+  if (valid === undefined) return given;
+  const [from, to] = [narrow(valid, axis, 0, -1), narrow(valid, axis, 1)];
+  return given === undefined ? mul(cast(from, x.dtype), cast(to, x.dtype)) : select(from, select(to, given, 0), 0);
 }

@@ -1,24 +1,9 @@
 /** The two-dimensional anisotropic proximal map of total variation. */
 import { bind, Tracer } from '../autodiff/index.js';
 import { kernels } from '../backend/index.js';
-import {
-  add,
-  broadcastTo,
-  cast,
-  checkFloat,
-  checkTensor,
-  compare,
-  dualShape,
-  mul,
-  narrow,
-  type Operand,
-  type Prox2dParams,
-  prox2dPrimitive,
-  select,
-  sub,
-} from '../ops/index.js';
+import { add, checkFloat, checkTensor, dualShape, type Operand, type Prox2dParams, prox2dPrimitive, select, sub } from '../ops/index.js';
 import { formatShape, sameShape, type Tensor, tidy } from '../tensor/index.js';
-import { spreadLambda, spreadWeights } from './lambda.js';
+import { maskedWeights, spreadLambda, spreadMask } from './lambda.js';
 import { prox1d } from './prox1d.js';
 import { readReports, type SolverReport } from './report.js';
 
@@ -29,6 +14,11 @@ export interface Prox2dOptions {
   exact?: boolean;
   /** Exactly this many sweeps of plain Dykstra (Yeh et al. 2022, algorithm 1; K = 4 there). */
   iterations?: number;
+  /**
+   * How the tolerance is reached. 'auto' (default) chooses by the weights, and finishes exactly where that costs no more; 'dykstra':
+   * accelerated Dykstra, rows and columns in turn; 'pixels': accelerated projected gradient on the edges. Only with a tolerance.
+   */
+  method?: 'auto' | 'dykstra' | 'pixels';
   /** Limit on the sweeps of the accelerated method (of those before the finish with `exact`). Default 10000. */
   maxIterations?: number;
   /** Separate lambdas of the differences inside rows and inside columns; default: `lambda` for both. */
@@ -58,6 +48,7 @@ export interface Solution2d extends SolverReport {
   dual: Tensor;
 }
 
+const METHODS = { auto: kernels.Tv2dMethod.accelerated, dykstra: kernels.Tv2dMethod.sweeps, pixels: kernels.Tv2dMethod.pixels };
 const DEFAULT_TOLERANCE = 1e-6;
 const DEFAULT_MAX_ITERATIONS = 10_000;
 
@@ -98,6 +89,11 @@ export function prepare2d(x: Tensor, lambda: Operand, options: Prox2dOptions): P
   if (wishes.length > 1)
     throw new TypeError(`Expected at most one of tolerance, exact and iterations but received ${wishes.join(' and ')}`);
   const plain = options.iterations !== undefined;
+  const { method = 'auto' } = options;
+  if (!Object.hasOwn(METHODS, method))
+    throw new TypeError(`Expected 'auto', 'dykstra' or 'pixels' for method but received ${String(method)}`);
+  if (method !== 'auto' && (plain || exact))
+    throw new TypeError(`Expected method 'auto' with exact or iterations but received '${method}'`);
   const axes = [x.rank - 2, x.rank - 1];
   const valid = options.mask === undefined ? undefined : spreadMask(options.mask, x);
   const inputs = [
@@ -117,7 +113,7 @@ export function prepare2d(x: Tensor, lambda: Operand, options: Prox2dOptions): P
     inputs,
     valid,
     params: {
-      method: plain ? kernels.Tv2dMethod.dykstra : exact ? kernels.Tv2dMethod.exact : kernels.Tv2dMethod.accelerated,
+      method: plain ? kernels.Tv2dMethod.dykstra : exact ? kernels.Tv2dMethod.exact : METHODS[method],
       // With 0 the finish takes over when it is cheap.
       tolerance: exact ? 0 : checkTolerance(options.tolerance),
       maxIterations: plain ? checkIterations(options.iterations, 'iterations') : checkIterations(options.maxIterations, 'maxIterations'),
@@ -132,21 +128,6 @@ export function prepare2d(x: Tensor, lambda: Operand, options: Prox2dOptions): P
 /** @internal y with the pixels outside the mask put back. */
 export function restore(y: Tensor, x: Tensor, valid: Tensor | undefined): Tensor {
   return valid === undefined ? y : select(valid, y, x);
-}
-
-function spreadMask(mask: Tensor, x: Tensor): Tensor {
-  const shape = checkTensor(mask, 'mask').shape;
-  const fits = shape.length <= x.rank && shape.every((n, i) => n === 1 || n === x.shape[x.rank - shape.length + i]);
-  if (!fits) throw new RangeError(`Expected mask to broadcast to ${formatShape(x.shape)} but received shape ${formatShape(shape)}`);
-  return broadcastTo(compare.ne(mask, 0), x.shape);
-}
-
-/** The weights of the edges along `axis`, 0 where an end is outside the mask; undefined when all are 1. */
-function maskedWeights(weights: Tensor | undefined, valid: Tensor | undefined, x: Tensor, axis: number, name: string): Tensor | undefined {
-  const given = weights === undefined ? undefined : spreadWeights(weights, x, axis, name);
-  if (valid === undefined) return given;
-  const [from, to] = [narrow(valid, axis, 0, -1), narrow(valid, axis, 1)];
-  return given === undefined ? mul(cast(from, x.dtype), cast(to, x.dtype)) : select(from, select(to, given, 0), 0);
 }
 
 function checkInit(init: Tensor, x: Tensor): Tensor {

@@ -1,11 +1,11 @@
 /** The three-dimensional anisotropic proximal map of total variation. */
 import { bind } from '../autodiff/index.js';
 import { kernels } from '../backend/index.js';
-import { add, checkFloat, type Operand, type Prox3dParams, prox3dPrimitive, sub } from '../ops/index.js';
+import { add, checkFloat, type Operand, type Prox3dParams, prox3dPrimitive, select, sub } from '../ops/index.js';
 import { formatShape, type Tensor, tidy } from '../tensor/index.js';
-import { spreadLambda, spreadWeights } from './lambda.js';
+import { maskedWeights, spreadLambda, spreadMask } from './lambda.js';
 import { prox1d } from './prox1d.js';
-import { checkIterations, checkTolerance } from './prox2d.js';
+import { checkIterations, checkTolerance, restore } from './prox2d.js';
 import { readReports, type SolverReport } from './report.js';
 
 export interface Prox3dOptions {
@@ -23,6 +23,8 @@ export interface Prox3dOptions {
   weightsDepth?: Tensor;
   weightsHeight?: Tensor;
   weightsWidth?: Tensor;
+  /** Voxels where it is 0 do not couple with their neighbours and are returned as they are, NaN too. Broadcasts to x's shape. */
+  mask?: Tensor;
   /**
    * 'implicit' (default with a tolerance): the derivative of the exact solution; it costs a solve to a gap of 1e-10 in float64.
    * 'unrolled' (default with `iterations`): the derivative of the cycles.
@@ -43,27 +45,31 @@ export interface Solution3d extends SolverReport {
  */
 export function prox3d(x: Tensor, lambda: Operand, options: Prox3dOptions = {}): Tensor {
   return tidy(() => {
-    const { inputs, params } = prepare(x, lambda, options);
+    const { inputs, params, valid } = prepare(x, lambda, options);
     const plain = options.iterations !== undefined;
     const gradient = options.gradient ?? (plain ? 'unrolled' : 'implicit');
     if (gradient !== 'implicit' && gradient !== 'unrolled')
       throw new TypeError(`Expected 'implicit' or 'unrolled' for gradient but received ${String(gradient)}`);
     if ((gradient === 'unrolled') !== plain)
       throw new TypeError(`Expected iterations with gradient 'unrolled', and only there, but received ${String(options.iterations)}`);
-    return plain ? unrolled(inputs, params) : (bind(prox3dPrimitive, inputs, params)[0] as Tensor);
+    return restore(plain ? unrolled(inputs, params) : (bind(prox3dPrimitive, inputs, params)[0] as Tensor), x, valid);
   });
 }
 
-/** `prox3d` with its certificate, one entry per volume in the order of the leading axes: see `solve2d`. */
+/** `prox3d` with its certificate, one entry per volume in the order of the leading axes: see `solve2d`. Voxels outside a mask do not count. */
 export function solve3d(x: Tensor, lambda: Operand, options: Prox3dOptions = {}): Solution3d {
   return tidy(() => {
-    const { inputs, params } = prepare(x, lambda, options);
+    const { inputs, params, valid } = prepare(x, lambda, options);
     const [y, report] = bind(prox3dPrimitive, inputs, params) as [Tensor, Tensor];
-    return { y, ...readReports(report) };
+    return { y: restore(y, x, valid), ...readReports(report) };
   });
 }
 
-function prepare(x: Tensor, lambda: Operand, options: Prox3dOptions): { inputs: Tensor[]; params: Prox3dParams } {
+function prepare(
+  x: Tensor,
+  lambda: Operand,
+  options: Prox3dOptions,
+): { inputs: Tensor[]; params: Prox3dParams; valid: Tensor | undefined } {
   checkFloat(x);
   if (x.rank < 3 || x.size === 0)
     throw new RangeError(`Expected at least one voxel and three axes for x but received shape ${formatShape(x.shape)}`);
@@ -72,24 +78,24 @@ function prepare(x: Tensor, lambda: Operand, options: Prox3dOptions): { inputs: 
   const axes = [x.rank - 3, x.rank - 2, x.rank - 1];
   const spread = (own: Operand | undefined, name: string): Tensor =>
     spreadLambda(own ?? lambda, x, axes, own === undefined ? 'lambda' : name);
-  const weights = [
-    [options.weightsDepth, 'weightsDepth'],
-    [options.weightsHeight, 'weightsHeight'],
-    [options.weightsWidth, 'weightsWidth'],
-  ] as const;
+  const valid = options.mask === undefined ? undefined : spreadMask(options.mask, x);
+  const weights = (['weightsDepth', 'weightsHeight', 'weightsWidth'] as const).map((name, k) =>
+    maskedWeights(options[name], valid, x, axes[k] as number, name),
+  );
   return {
+    valid,
     inputs: [
-      x,
+      valid === undefined ? x : select(valid, x, 0),
       spread(options.lambdaDepth, 'lambdaDepth'),
       spread(options.lambdaHeight, 'lambdaHeight'),
       spread(options.lambdaWidth, 'lambdaWidth'),
-      ...weights.flatMap(([w, name], k) => (w === undefined ? [] : [spreadWeights(w, x, axes[k] as number, name)])),
+      ...weights.filter((w) => w !== undefined),
     ],
     params: {
       method: plain ? kernels.Tv2dMethod.dykstra : kernels.Tv2dMethod.accelerated,
       tolerance: checkTolerance(options.tolerance),
       maxIterations: plain ? checkIterations(options.iterations, 'iterations') : checkIterations(options.maxIterations, 'maxIterations'),
-      weighted: [weights[0][0] !== undefined, weights[1][0] !== undefined, weights[2][0] !== undefined],
+      weighted: [weights[0] !== undefined, weights[1] !== undefined, weights[2] !== undefined],
       labelled: false,
     },
   };

@@ -88,7 +88,8 @@ export function solveRof(x: Tensor, lambda: Operand, options: RofOptions = {}): 
 
 const METHODS = { auto: kernels.RofMethod.auto, fista: kernels.RofMethod.fista, 'primal-dual': kernels.RofMethod.primalDual };
 
-function run(x: Tensor, lambda: Operand, options: RofOptions, withDual: boolean): Tensor[] {
+/** @internal Checked inputs of the primitive: x, lambda and, where given, the dual to start from. */
+export function prepareRof(x: Tensor, lambda: Operand, options: RofOptions, withDual: boolean): { inputs: Tensor[]; params: RofParams } {
   const { dims = 2, channels = 'independent', method = 'auto', init } = options;
   checkFloat(x);
   if (dims !== 2 && dims !== 3) throw new RangeError(`Expected 2 or 3 for dims but received ${String(dims)}`);
@@ -115,6 +116,11 @@ function run(x: Tensor, lambda: Operand, options: RofOptions, withDual: boolean)
     coupled,
     withDual,
   };
+  return { inputs, params };
+}
+
+function run(x: Tensor, lambda: Operand, options: RofOptions, withDual: boolean): Tensor[] {
+  const { inputs, params } = prepareRof(x, lambda, options, withDual);
   const { gradient = 'implicit', iterations } = options;
   if (gradient !== 'implicit' && gradient !== 'unrolled')
     throw new TypeError(`Expected 'implicit' or 'unrolled' for gradient but received ${String(gradient)}`);

@@ -13,6 +13,7 @@ const commands = [
   ['reconstruct', 'ct'],
   ['reconstruct', 'mri'],
   ['reconstruct', 'sr'],
+  ['flow'],
   ['quickstart'],
 ];
 
@@ -54,6 +55,12 @@ describe('wrong use', () => {
       ['denoise', 'a.png', 'b.png', '--model', 'm', '--lambda', '1'],
       "cannot be used with option '--lambda <number>'",
     ],
+    [
+      'times that fall',
+      ['flow', 'a.png', '--times', '1,0.5'],
+      'Expected increasing numbers of at least 0, such as 0.1,0.5,1, but received "1,0.5"',
+    ],
+    ['a step and an accuracy', ['flow', 'a.png', '--step', '1', '--accuracy', '0.1'], "cannot be used with option '--accuracy <number>'"],
     ['eval without a method', ['eval', 'denoise', '--data', 'x'], 'Expected --model FILE or --lambda X'],
     ['steps and minutes', ['train', 'denoise', '--steps', '3', '--minutes', '1'], 'Expected --steps or --minutes but received both'],
   ])('%s', async (_, args, words) => expect(expectFailure(await tautgrad(args), 2)).toContain(words));

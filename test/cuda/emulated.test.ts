@@ -3,39 +3,36 @@
  * operations run once more on the device 'cuda'.
  */
 import { spawnSync } from 'node:child_process';
-import { createRequire } from 'node:module';
 import { join } from 'node:path';
 import { beforeAll, describe, expect, it } from 'vitest';
+import { emulatedLibrary, onDevice as runOnDevice } from './device.js';
 
 const root = new URL('../..', import.meta.url).pathname;
-const require = createRequire(import.meta.url);
-const { build } = require('../../scripts/native-tree.cjs') as { build(what: { target: string }): string };
 let library = '';
 
 beforeAll(() => {
-  library = join(build({ target: 'tautgrad_cuda_emulated' }), 'test/cuda/libtautgrad_cuda_emulated.so');
+  library = emulatedLibrary();
 }, 600_000);
 
-function onDevice(script: string, seed = 1): { status: number | null; output: string } {
-  const { status, stdout, stderr } = spawnSync(process.execPath, ['--input-type=module', '-e', script], {
-    cwd: root,
-    encoding: 'utf8',
-    env: { ...process.env, TAUTGRAD_CUDA_LIBRARY: library, TAUTGRAD_DEVICE: 'cuda', TAUTGRAD_EMULATION_SEED: String(seed) },
-  });
-  return { status, output: stdout + stderr };
-}
+const onDevice = (script: string, seed = 1): { status: number | null; output: string } => runOnDevice(library, script, { seed });
 
 const PACKAGE = JSON.stringify(join(root, 'dist/index.js'));
 
 describe('the emulated CUDA backend', () => {
   it.each([1, 2])(
-    'passes the tests of every operation, seed %i',
+    'passes the tests of every operation, seed %i (2: streams that run late)',
     (seed) => {
       const vitest = join(root, 'node_modules/vitest/vitest.mjs');
       const { status, stdout, stderr } = spawnSync(process.execPath, [vitest, 'run', 'test/ops', 'test/nn/modules.test.ts'], {
         cwd: root,
         encoding: 'utf8',
-        env: { ...process.env, TAUTGRAD_CUDA_LIBRARY: library, TAUTGRAD_DEVICE: 'cuda', TAUTGRAD_EMULATION_SEED: String(seed) },
+        env: {
+          ...process.env,
+          TAUTGRAD_CUDA_LIBRARY: library,
+          TAUTGRAD_DEVICE: 'cuda',
+          TAUTGRAD_EMULATION_SEED: String(seed),
+          TAUTGRAD_EMULATION_ASYNC: seed === 2 ? '1' : '',
+        },
       });
       expect(`${stdout}${stderr}`.slice(-4000)).toContain('passed');
       expect(status).toBe(0);
@@ -49,13 +46,29 @@ describe('the emulated CUDA backend', () => {
       const { status, stdout, stderr } = spawnSync(process.execPath, ['test/gpu/agreement.mjs', '--rounds', '2', '--seed', String(seed)], {
         cwd: root,
         encoding: 'utf8',
-        env: { ...process.env, TAUTGRAD_CUDA_LIBRARY: library, TAUTGRAD_EMULATION_SEED: String(seed) },
+        env: {
+          ...process.env,
+          TAUTGRAD_CUDA_LIBRARY: library,
+          TAUTGRAD_EMULATION_SEED: String(seed),
+          TAUTGRAD_EMULATION_ASYNC: seed === 2 ? '1' : '',
+        },
       });
       expect(stdout + stderr).not.toMatch(/DISAGREES|has no case|rror/);
       expect(status).toBe(0);
     },
     120_000,
   );
+
+  it('passes the tests of the runtime that a GPU runs too', () => {
+    const { status, stdout, stderr } = spawnSync(process.execPath, ['test/gpu/steps.mjs'], {
+      cwd: root,
+      encoding: 'utf8',
+      env: { ...process.env, TAUTGRAD_CUDA_LIBRARY: library, TAUTGRAD_EMULATION_ASYNC: '1' },
+    });
+    expect(stdout + stderr).not.toMatch(/FAIL|rror/);
+    expect(stdout).toMatch(/\d+ passed, 0 failed\n$/);
+    expect(status).toBe(0);
+  }, 120_000);
 
   it('gives the same bits whatever the order of blocks and threads', () => {
     const script = `

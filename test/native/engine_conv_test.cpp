@@ -140,24 +140,48 @@ template <class T> void check_random(const tg_backend *t, int rounds) {
   }
 }
 
-// 3x3 kernels of stride 1 over enough channels and pixels for Winograd's algorithm, any padding and output size.
-void check_winograd(const tg_backend *t, int rounds) {
+// 3x3 kernels of stride 1 or 2 over enough channels and pixels for Winograd's algorithms, any padding and output size.
+void check_winograd(const tg_backend *t, int rounds, int64_t stride) {
   for (int round = 0; round < rounds; ++round) {
-    Random r(7000 + static_cast<uint64_t>(round));
+    Random r(7000 + static_cast<uint64_t>(round + 1000 * (stride - 1)));
     tg_conv p{};
     p.n = r.between(1, 3);
     p.groups = r.below(4) ? 1 : 2;
-    p.c_in = p.groups * r.between(12, 36);
+    p.c_in = p.groups * r.between(12, stride == 1 ? 36 : 20);
     p.c_out = p.groups * r.between(12, 36);
-    p.h = r.between(1, 40);
+    p.h = r.between(1, 40 * stride);
     p.w = r.between(1, 90);
     p.kh = p.kw = 3;
-    p.stride_h = p.stride_w = p.dilation_h = p.dilation_w = 1;
+    p.stride_h = p.stride_w = stride;
+    p.dilation_h = p.dilation_w = 1;
     p.pad_h = r.between(-3, 4);
     p.pad_w = r.between(-3, 4);
-    p.out_h = r.below(2) ? p.h : r.between(4, 44);
-    p.out_w = r.below(2) ? p.w : r.between(8, 94);
+    p.out_h = r.below(2) ? (p.h + stride - 1) / stride : r.between(4, 44);
+    p.out_w = r.below(2) ? (p.w + stride - 1) / stride : r.between(8, 94);
     check<float>(t, p, static_cast<uint64_t>(round));
+  }
+}
+
+// One channel per group, images wide enough for the depthwise kernel, any kernel, stride, dilation, padding and output size.
+template <class T> void check_depthwise(const tg_backend *t, int rounds) {
+  for (int round = 0; round < rounds; ++round) {
+    Random r(9000 + static_cast<uint64_t>(round));
+    tg_conv p{};
+    p.n = r.between(1, 2);
+    p.groups = p.c_in = p.c_out = r.between(4, 7);
+    p.h = r.between(1, 40);
+    p.w = r.between(1, 150);
+    p.kh = r.between(1, 7);
+    p.kw = r.between(1, 7);
+    p.stride_h = r.between(1, 3);
+    p.stride_w = r.below(3) ? p.stride_h : r.between(1, 3);
+    p.dilation_h = r.below(3) ? 1 : 2;
+    p.dilation_w = r.below(3) ? 1 : 2;
+    p.pad_h = r.between(-2, 5);
+    p.pad_w = r.between(-2, 5);
+    p.out_h = r.below(2) ? (p.h + p.stride_h - 1) / p.stride_h : r.between(1, 30);
+    p.out_w = r.below(2) ? (p.w + p.stride_w - 1) / p.stride_w : r.between(1, 150);
+    check<T>(t, p, static_cast<uint64_t>(round));
   }
 }
 
@@ -197,7 +221,10 @@ template <class T> void check_layers(const tg_backend *t) {
 void tests(const tg_backend *t) {
   check_random<float>(t, 160);
   check_random<double>(t, 80);
-  check_winograd(t, 40);
+  check_winograd(t, 40, 1);
+  check_winograd(t, 24, 2);
+  check_depthwise<float>(t, 80);
+  check_depthwise<double>(t, 40);
   check_layers<float>(t);
   check_layers<double>(t);
 }

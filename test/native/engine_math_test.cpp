@@ -49,6 +49,13 @@ long double reference(int64_t op, long double x) {
     return rintl(x);
   case TG_IS_NAN:
     return std::isnan(x);
+  case TG_ROUND_BF16: {
+    if (!std::isfinite(x) || x == 0) return x;
+    int exponent;
+    frexpl(x, &exponent);
+    const long double unit = ldexpl(1, (exponent - 1 > -126 ? exponent - 1 : -126) - 7);
+    return rintl(x / unit) * unit;
+  }
   }
   return 0;
 }
@@ -130,6 +137,7 @@ template <class T> void check_all(const tg_backend *t) {
                         {TG_RELU, -9, 9, 0},         {TG_ABS, -9, 9, 0},     {TG_SIGN, -9, 9, 0},      {TG_SIN, -900, 900, 4},
                         {TG_COS, -900, 900, 4},      {TG_FLOOR, -99, 99, 0}, {TG_ROUND, -99, 99, 0},   {TG_IS_NAN, -9, 9, 0}};
   for (const Case &c : cases) check_op<T>(t, c);
+  if (sizeof(T) == 4) check_op<T>(t, {TG_ROUND_BF16, -9, 9, 0});
 }
 
 template <class T> void check_integers(const tg_backend *t) {

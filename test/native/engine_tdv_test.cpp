@@ -88,6 +88,26 @@ template <class T> void check_activation(const tg_backend *t, int64_t n, double 
     }
 }
 
+template <class T> void check_softplus(const tg_backend *t, int64_t n) {
+  Random r(34);
+  const Buffer<T> x = random_buffer<T>(r, n, -40, 40), a = random_buffer<T>(r, n), b = random_buffer<T>(r, n);
+  for (int64_t order = 1; order < 4; ++order)
+    for (int factors = 0; factors < 3; ++factors) {
+      Buffer<T> y(n);
+      std::vector<double> e(y.v.size());
+      for (int64_t i = 0; i < n; ++i) {
+        const double v = static_cast<double>(x[i]), q = std::exp(-std::abs(v)), p = 1 / (1 + q);
+        const double slope[4] = {0, v < 0 ? q * p : p, q * p * p, q * p * p * p * (v < 0 ? 1 - q : q - 1)};
+        e[static_cast<size_t>(i)] =
+            slope[order] * (factors > 0 ? static_cast<double>(a[i]) : 1) * (factors > 1 ? static_cast<double>(b[i]) : 1);
+      }
+      EXPECT(t->softplus_derivative(dtype_of<T>::value, order, n, x.data(), factors > 0 ? a.data() : nullptr,
+                                    factors > 1 ? b.data() : nullptr, y.data()) == TG_OK,
+             "softplus_derivative");
+      expect_close("derivative of softplus", y, e, sizeof(T) == 4 ? 2e-6 : 4e-15);
+    }
+}
+
 template <class T> void check_type(const tg_backend *t) {
   const int64_t shapes[][5] = {{1, 1, 1, 1, 1},     {1, 2, 3, 1, 5},     {2, 3, 2, 6, 1},    {1, 13, 17, 9, 7},
                                {2, 16, 16, 33, 40}, {1, 32, 32, 64, 61}, {3, 1, 16, 30, 20}, {1, 16, 1, 40, 41}};
@@ -97,6 +117,7 @@ template <class T> void check_type(const tg_backend *t) {
   for (const int64_t n : {0, 1, 15, 67, 40000}) {
     check_activation<T>(t, n, 1);
     check_activation<T>(t, n, 9);
+    check_softplus<T>(t, n);
   }
 }
 

@@ -183,6 +183,24 @@ describe('layers', () => {
     });
   });
 
+  it('orthogonal weights: orthonormal rows, or columns where there are fewer of them', () => {
+    tidy(() => {
+      for (const shape of [
+        [4, 3, 3, 3],
+        [6, 2, 1, 1],
+        [5, 5],
+      ]) {
+        const w = ops.reshape(nn.init.orthogonal(shape, { gain: 2, generator: new Generator(3) }), [shape[0] as number, -1]);
+        const [rows, columns] = w.shape as [number, number];
+        const gram = ops.matmul(w, w, rows <= columns ? { transposeB: true } : { transposeA: true });
+        const n = Math.min(rows, columns);
+        gram.dataSync().forEach((v, i) => {
+          expect(Math.abs(v - (i % n === Math.floor(i / n) ? 4 : 0))).toBeLessThan(1e-5);
+        });
+      }
+    });
+  });
+
   it('initialisers have the spread of their formulas', () => {
     tidy(() => {
       const shape = [40, 30, 3, 3];

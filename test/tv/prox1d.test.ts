@@ -96,6 +96,35 @@ describe("method 'newton' of prox1d", () => {
     });
   });
 
+  it('a batch across lanes is its lines: any number, any layout, infinite and zero lambda, NaN, constants, steps that fail', () => {
+    tidy(() => {
+      for (const lines of [4, 16, 17, 37])
+        for (const n of [1, 2, 3, 50]) {
+          const samples = values(noise([lines, n], lines + n));
+          samples.fill(7, n, 2 * n);
+          samples[2 * n] = Number.NaN;
+          const lambdas = Array.from({ length: lines }, (_, i) => [0.3, 1, 2, 0, Number.POSITIVE_INFINITY, 50][i % 6] as number);
+          for (const axis of [-1, 0]) {
+            for (const tolerance of [1e-2, 1e-12]) {
+              const x = f64(samples, [lines, n]);
+              const options = { method: 'newton', tolerance, axis } as const;
+              const given = axis === 0 ? ops.transpose(x) : x;
+              const y = tv.prox1d(given, f64(lambdas), options);
+              const rows = values(axis === 0 ? ops.transpose(y) : y);
+              for (let i = 0; i < lines; i++) {
+                const one = f64(samples.slice(i * n, (i + 1) * n));
+                const alone = values(tv.prox1d(one, lambdas[i] as number, { method: 'newton', tolerance }));
+                alone.forEach((v, k) => {
+                  const own = rows[i * n + k] as number;
+                  expect(Number.isNaN(v) ? Number.isNaN(own) : Math.abs(own - v) < 1e-10).toBe(true);
+                });
+              }
+            }
+          }
+        }
+    });
+  });
+
   it('stops at its tolerance: the objective exceeds the optimum by no more than the relative gap', () => {
     tidy(() => {
       const x = noise([300], 9);

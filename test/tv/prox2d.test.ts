@@ -70,6 +70,54 @@ describe('exact', () => {
   });
 });
 
+describe("method 'dykstra' and 'pixels'", () => {
+  it('each reach their certified gap, weighted or not, warm or cold, small lambda or large', () => {
+    seed(5);
+    tidy(() => {
+      const x = f64([2, 33, 41]);
+      for (const weights of [{}, { weightsX: uniform([33, 40]), weightsY: uniform([32, 41]) }])
+        for (const lambda of [0.05, 0.8]) {
+          const exact = tv.solve2d(x, lambda, { exact: true, ...weights });
+          for (const method of ['dykstra', 'pixels'] as const) {
+            for (const tolerance of [1e-3, 1e-8])
+              for (const init of [undefined, exact.dual]) {
+                const s = tv.solve2d(x, lambda, { method, tolerance, ...weights, ...(init && { init }) });
+                for (const k of [0, 1]) {
+                  expect(s.relativeGap[k] as number).toBeLessThanOrEqual(tolerance);
+                  const excess = (s.objective[k] as number) - (exact.objective[k] as number);
+                  expect(excess).toBeGreaterThanOrEqual(-1e-10);
+                  expect(excess).toBeLessThanOrEqual((s.gap[k] as number) + 1e-10);
+                }
+                if (init) expect(s.iterations[0] as number).toBeLessThan(15);
+              }
+            closeTo(values(tv.prox2d(x, lambda, { method, tolerance: 1e-12, ...weights })), values(exact.y), 1e-5);
+          }
+        }
+    });
+  });
+
+  it("'auto' gives the descent up after 600 sweeps and goes on from its dual", () => {
+    seed(6);
+    tidy(() => {
+      // Steep noise under weights just below what makes Dykstra the first choice: the descent alone needs thousands of sweeps.
+      const x = f64([120, 130]);
+      const lambda = 2 * values(ops.mean(ops.abs(ops.difference(x, -1))))[0]! * 0.98;
+      const report = (options: tv.Prox2dOptions) => tv.solve2d(x, lambda, { tolerance: 6e-7, maxIterations: 3000, ...options });
+      const [auto, pixels, dykstra] = [report({}), report({ method: 'pixels' }), report({ method: 'dykstra' })];
+      expect(pixels.iterations[0] as number).toBeGreaterThan(600);
+      expect(auto.iterations[0] as number).toBeGreaterThan(600);
+      expect(auto.iterations[0] as number).toBeLessThan(pixels.iterations[0] as number);
+      for (const s of [auto, dykstra]) expect(s.relativeGap[0] as number).toBeLessThanOrEqual(6e-7);
+    });
+  });
+
+  it('are refused beside exact and iterations', () => {
+    const x = tensor([[1, 2]]);
+    expect(() => tv.prox2d(x, 1, { method: 'newton' as 'auto' })).toThrow("Expected 'auto', 'dykstra' or 'pixels' for method");
+    expect(() => tv.prox2d(x, 1, { method: 'pixels', exact: true })).toThrow("Expected method 'auto' with exact or iterations");
+  });
+});
+
 describe('warm starts', () => {
   it('save sweeps and change nothing else', () => {
     seed(3);

@@ -93,6 +93,34 @@ describe('prox3d', () => {
     });
   });
 
+  it('a mask parts a volume into independent ones and leaves the rest alone, its gradient too', () => {
+    tidy(() => {
+      const shape = [4, 5, 9];
+      const x = normal(shape, 11);
+      const mask = Float64Array.from({ length: 180 }, (_, i) => (i % 9 === 4 ? 0 : 1));
+      const holes = Float64Array.from(values(x), (v, i) => (mask[i] ? v : i % 2 ? Number.NaN : 1e6));
+      const given = tensor(holes, { shape });
+      const options = { mask: tensor(mask, { shape }), weightsHeight: positive([4, 4, 9], 12) };
+      const part = (v: Tensor, start: number, n: number): Tensor => ops.slice(v, [0, 0, start], [v.shape[0]!, v.shape[1]!, n]);
+      for (const way of [tight, { iterations: 3 }]) {
+        const y = tv.prox3d(given, 0.3, { ...options, ...way });
+        for (const start of [0, 5]) {
+          const weightsHeight = part(options.weightsHeight, start, 4);
+          expect(worst(part(y, start, 4), tv.prox3d(part(x, start, 4), 0.3, { weightsHeight, ...way }))).toBeLessThan(1e-6);
+        }
+        values(y).forEach((v, i) => {
+          if (!mask[i]) expect(Object.is(v, holes[i])).toBe(true);
+        });
+        const g = values(grad((v: Tensor) => ops.sum(tv.prox3d(v, 0.3, { ...options, ...way })))(given));
+        g.forEach((v, i) => {
+          if (!mask[i]) expect(v).toBe(1);
+          else expect(Number.isFinite(v)).toBe(true);
+        });
+      }
+      expect(() => tv.prox3d(x, 1, { mask: normal([3], 1) })).toThrow(/Expected mask to broadcast/);
+    });
+  });
+
   it('a batch is its volumes, each with its lambda; bad arguments are refused', () => {
     tidy(() => {
       const x = normal([2, 3, 4, 5], 8);

@@ -25,7 +25,8 @@ export async function info(options: { json?: boolean }): Promise<void> {
         ['instruction set', cpu?.description ?? 'unknown'],
         ['threads', String(cpu?.threads ?? 'unknown')],
         ['GPU', gpu?.description.replace(/^No GPU/, 'none') ?? 'none'],
-      ].map(([name, value]) => [`${name}:`.padEnd(17) + value!]),
+        ...(gpu?.libraries ?? []).map((library) => ['', library]),
+      ].map(([name, value]) => [(name ? `${name}:` : '').padEnd(17) + value!]),
     ),
   );
 }

@@ -8,7 +8,7 @@ export const scheduleNames = ['cosine', 'step', 'plateau', 'constant'] as const;
 /** Adds them to a command; the defaults that differ between the commands appear in its help. */
 export function withTrainingOptions(
   command: Command,
-  defaults: { out: string; batch: number; patch: number; learningRate: number },
+  defaults: { out: string; batch: number; patch: number; learningRate: number; clip?: number },
 ): Command {
   return (
     command
@@ -35,7 +35,11 @@ export function withTrainingOptions(
         'step: steps between decays; plateau: steps without improvement before a decay (default: 500)',
         positiveInteger,
       )
-      .option('--clip <norm>', 'largest norm of the gradient; longer ones are shortened (default: unlimited)', positiveNumber)
+      .option(
+        '--clip <norm>',
+        `largest norm of the gradient; longer ones are shortened (default: ${defaults.clip ?? 'unlimited'})`,
+        positiveNumber,
+      )
       .option('--ema <decay>', 'use an exponential moving average of the weights, e.g. 0.999 (default: none)', fraction)
       .option('--seed <number>', 'seed of weights, data and noise (default: 0)', seedNumber)
   );

@@ -200,7 +200,7 @@ async function finish<S extends Settings, M extends Module>(
       report,
     },
     `Trained ${result.steps} steps${result.stoppedEarly ? ' (stopped early)' : ''}: ` +
-      `loss ${formatNumber(means.loss, 3)}, PSNR ${means.psnr.toFixed(2)} dB (means of the last batches).\n` +
+      `loss ${formatNumber(means.loss, 3)}${Number.isFinite(means.psnr) ? `, PSNR ${means.psnr.toFixed(2)} dB` : ''} (means of the last batches).\n` +
       `Network${best}: ${modelPath}\nReport: ${report}`,
   );
 }

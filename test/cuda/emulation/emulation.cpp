@@ -337,6 +337,7 @@ cudaError_t cudaMalloc(void **p, size_t bytes) {
 
 cudaError_t cudaFree(void *p) {
   if (!p) return cudaSuccess;
+  cudaDeviceSynchronize(); // as the real one does
   auto *head = static_cast<Header *>(p) - 1;
   used_bytes -= static_cast<int64_t>(head->bytes);
   std::free(head);

@@ -1,0 +1,205 @@
+// The weight gradient of a 3x3 convolution of stride 2, the transpose of conv_strided.cpp: rows of x and of dy are transformed, and the
+// products of their nine places, summed over pixels, go to six kinds of weights. Output channels lie along the lanes: dy, the smaller
+// operand, is turned so, x is read pixel by pixel, and no sum over lanes is left. Tasks own a fixed share of the blocks of rows; their results
+// are added in order.
+#include "conv_residues.hpp"
+
+namespace tautgrad::cpu::TG_ISA {
+namespace {
+
+using V = vec<float>;
+constexpr int L = lanes<float>;
+constexpr int TILE = VECTOR_REGISTERS == 32 ? 8 : 4; // input channels (of three taps) times vectors of output channels in a register tile
+
+struct Plan : ResidueRows {
+  int64_t tile_rows, blocks;      // groups of four output rows, blocks of them in an image
+  int64_t out;                    // output channels, whole vectors
+  int64_t gradient;               // elements between places of the transformed dy
+  int64_t parts, blocks_per_part; // partial results
+};
+
+Plan make_plan(const Correlation<float> &k, int64_t first_row, int64_t first_column) {
+  Plan p{};
+  p.tile_rows = ceil_div(k.rows, 4);
+  p.out = ceil_div(k.out, L) * L;
+  p.pitch = k.columns + 1;
+  int64_t rows = ceil_div(96, k.columns); // a row of tiles, unless it is short
+  rows = rows > p.tile_rows ? p.tile_rows : rows;
+  p.blocks = ceil_div(p.tile_rows, rows);
+  p.block_rows = ceil_div(p.tile_rows, p.blocks);
+  p.place = p.block_rows * p.pitch;
+  p.residue = PLACES * p.place;
+  p.channel = ceil_div(2 * p.residue, L) * L;
+  p.channel += p.channel / L % 2 ? 0 : L; // an odd number of cache lines
+  p.gradient = p.block_rows * k.columns * p.out;
+  p.first_row = first_row;
+  p.first_column = first_column;
+  const int64_t blocks = k.n * p.blocks;
+  p.blocks_per_part = ceil_div(blocks, 16);
+  p.parts = ceil_div(blocks, p.blocks_per_part);
+  return p;
+}
+
+// out[column][o] = planes[o][column] for L channels, of which `channels` exist; a plane has `plane` elements. row: NULL for zeros.
+void turn_row(const float *row, int64_t plane, int64_t channels, int64_t columns, float *out, int64_t out_stride) {
+  int64_t j = 0;
+  if (!row) {
+    for (; j < columns; ++j) store(out + j * out_stride, V{});
+    return;
+  }
+  for (; j + L <= columns; j += L) {
+    V block[L];
+    for (int64_t o = 0; o < L; ++o) block[o] = o < channels ? load(row + o * plane + j) : V{};
+    transpose_lanes<float>(block);
+    for (int i = 0; i < L; ++i) store(out + (j + i) * out_stride, block[i]);
+  }
+  for (; j < columns; ++j) {
+    V v{};
+    for (int64_t o = 0; o < L; ++o)
+      if (o < channels) v[o] = row[o * plane + j];
+    store(out + j * out_stride, v);
+  }
+}
+
+// g[place][row of tiles][column][o]; the sums of dy are added to `bias` unless it is NULL.
+void transform_gradient(const Correlation<float> &k, const Plan &p, const float *dy, int64_t tile_row0, float *g, float *bias) {
+  const int64_t plane = k.rows * k.columns;
+  for (int64_t o = 0; o < k.out; o += L) {
+    V sum{};
+    for (int64_t r = 0; r < p.block_rows; ++r) {
+      float *out = g + r * k.columns * p.out + o;
+      for (int i = 0; i < 4; ++i) {
+        const int64_t row = 4 * (tile_row0 + r) + i;
+        turn_row(row < k.rows ? dy + o * plane + row * k.columns : nullptr, plane, k.out - o, k.columns, out + (5 + i) * p.gradient, p.out);
+      }
+      for (int64_t j = 0; j < k.columns; ++j, out += p.out) {
+        V d[5];
+        for (int i = 0; i < 4; ++i) d[i] = load(out + (5 + i) * p.gradient);
+        sum += (d[0] + d[1]) + (d[2] + d[3]);
+        residue_gradient(d);
+        for (int i = 0; i < 5; ++i) store(out + i * p.gradient, d[i]);
+      }
+    }
+    if (bias) store(bias + o, load(bias + o) + sum);
+  }
+}
+
+// sums[c][tap][o] += sum over the pixels of `rows` rows of x[c][pixel at the tap] g[pixel][o], for C channels and N vectors of o.
+template <int C, int N>
+void add_products(const Plan &p, int64_t rows, int64_t columns, const float *x, int64_t x_row, int64_t inner, const float *g, float *sums) {
+  V acc[C][3][N];
+#pragma GCC unroll 32
+  for (int i = 0; i < C * 3; ++i)
+    for (int v = 0; v < N; ++v) acc[i / 3][i % 3][v] = load(sums + i * p.out + v * L);
+  for (int64_t r = 0; r < rows; ++r, x += x_row) {
+    const float *pixel = x;
+    for (int64_t j = 0; j < columns; ++j, ++pixel, g += p.out) {
+      V gv[N];
+      for (int v = 0; v < N; ++v) gv[v] = load(g + v * L);
+#pragma GCC unroll 8
+      for (int c = 0; c < C; ++c) {
+        const float *at = pixel + c * p.channel;
+        for (int v = 0; v < N; ++v) {
+          acc[c][0][v] += at[0] * gv[v];
+          acc[c][1][v] += at[inner] * gv[v];
+          acc[c][2][v] += at[1] * gv[v];
+        }
+      }
+    }
+  }
+#pragma GCC unroll 32
+  for (int i = 0; i < C * 3; ++i)
+    for (int v = 0; v < N; ++v) store(sums + i * p.out + v * L, acc[i / 3][i % 3][v]);
+}
+
+// All channels of one place (or of the last four, a run of rows).
+void add_place(const Correlation<float> &k, const Plan &p, int64_t rows, const float *x, int64_t inner, const float *g, float *sums) {
+  const auto tile = [&](auto channels, auto vectors, int64_t c, int64_t o) {
+    constexpr int C = decltype(channels)::value, N = decltype(vectors)::value;
+    add_products<C, N>(p, rows, k.columns, x + c * p.channel, p.pitch, inner, g + o, sums + c * 3 * p.out + o);
+  };
+  using std::integral_constant;
+  for (int64_t o = 0; o < p.out;) {
+    const bool two = p.out - o >= 2 * L;
+    for (int64_t c = 0; c < k.in;) {
+      const int64_t left = k.in - c;
+      const auto with = [&](auto vectors) {
+        constexpr int most = TILE / decltype(vectors)::value;
+        if constexpr (most >= 8)
+          if (left >= 8) return tile(integral_constant<int, 8>{}, vectors, c, o), int64_t(8);
+        if constexpr (most >= 4)
+          if (left >= 4) return tile(integral_constant<int, 4>{}, vectors, c, o), int64_t(4);
+        if (left >= 2) return tile(integral_constant<int, 2>{}, vectors, c, o), int64_t(2);
+        return tile(integral_constant<int, 1>{}, vectors, c, o), int64_t(1);
+      };
+      c += two ? with(integral_constant<int, 2>{}) : with(integral_constant<int, 1>{});
+    }
+    o += two ? 2 * L : L;
+  }
+}
+} // namespace
+
+bool strided_weights_serves(const Correlation<float> &k) {
+  int64_t row, column, index[3][3];
+  const bool lanes_filled = 4 * k.out >= 3 * ceil_div(k.out, L) * L; // else the direct kernel, which wastes no lanes, is faster
+  return k.stride_h == 2 && k.stride_w == 2 && lanes_filled && k.in >= 8 && k.rows >= 4 && k.columns >= 8 &&
+         square_of_taps(k, row, column, index);
+}
+
+int correlate_strided_weights(const Correlation<float> &k, const float *dy, float *dw, float *db) {
+  int64_t first_row, first_column, index[3][3];
+  square_of_taps(k, first_row, first_column, index);
+  const Plan p = make_plan(k, first_row, first_column);
+  const int64_t kind = k.groups * k.in * 3 * p.out, part = KINDS * kind + k.groups * p.out; // weights, then bias
+  float *partial = static_cast<float *>(scratch(CONV_SCRATCH_PARTIAL, p.parts * part * 4));
+  if (!partial) return fail("conv_weights: out of memory for %lld partial weights", static_cast<long long>(p.parts * part));
+  const int64_t inner = p.residue + (first_column % 2 != 0);
+  const int64_t x_elements = k.in * p.channel + 2 * L, g_elements = PLACES * p.gradient, zero_elements = ceil_div(k.width, L) * L;
+  int failed = 0;
+  parallel_for(p.parts * k.groups, [&](int64_t task) {
+    const int64_t g = task % k.groups, own = task / k.groups;
+    float *x = static_cast<float *>(scratch(CONV_SCRATCH_TASK, (x_elements + g_elements + zero_elements) * 4));
+    if (!x) {
+      __atomic_store_n(&failed, 1, __ATOMIC_RELAXED);
+      return;
+    }
+    float *gradient = x + ceil_div(x_elements, L) * L, *zeros = gradient + g_elements;
+    memset(zeros, 0, static_cast<size_t>(zero_elements) * sizeof(float));
+    float *sums = partial + own * part + g * k.in * 3 * p.out, *bias = db ? partial + own * part + KINDS * kind + g * p.out : nullptr;
+    for (int q = 0; q < KINDS; ++q) memset(sums + q * kind, 0, static_cast<size_t>(k.in * 3 * p.out) * sizeof(float));
+    if (bias) memset(bias, 0, static_cast<size_t>(p.out) * sizeof(float));
+    const int64_t last = (own + 1) * p.blocks_per_part < k.n * p.blocks ? (own + 1) * p.blocks_per_part : k.n * p.blocks;
+    for (int64_t block = own * p.blocks_per_part; block < last; ++block) {
+      const int64_t planes = block / p.blocks * k.groups + g, tile_row = block % p.blocks * p.block_rows;
+      transform_gradient(k, p, dy + planes * k.out * k.rows * k.columns, tile_row, gradient, bias);
+      transform_residue_rows(k, p, k.x + planes * k.in * k.h * k.width, tile_row, zeros, x);
+      for (int place = 0; place < KINDS; ++place) // the last four places are one run of rows
+        add_place(k, p, (place < 5 ? 1 : 4) * p.block_rows, x + place * p.place, inner, gradient + place * p.gradient, sums + place * kind);
+    }
+  });
+  if (failed) return fail("conv_weights: out of memory for a block of %lld rows", static_cast<long long>(4 * p.block_rows));
+  for_tasks(k.groups * k.in, static_cast<double>(p.parts * part), [&](int64_t plane) {
+    float *first = partial + plane * 3 * p.out;
+    for (int q = 0; q < KINDS; ++q)
+      for (int64_t other = 1; other < p.parts; ++other)
+        for (int64_t i = 0; i < 3 * p.out; ++i) first[q * kind + i] += first[other * part + q * kind + i];
+    const int64_t g = plane / k.in, c = plane % k.in;
+    for (int b = 0; b < 3; ++b)
+      for (int64_t o = 0; o < k.out; ++o) {
+        const float *from = first + b * p.out + o;
+        const float d[5] = {from[0], from[kind], from[2 * kind], from[3 * kind], from[4 * kind]};
+        float *to = dw + g * k.w_group + o * k.w_out + c * k.w_in;
+        residue_weight_gradient(d, to[index[0][b]], to[index[2][b]]);
+        to[index[1][b]] = from[5 * kind];
+      }
+  });
+  if (db)
+    for (int64_t plane = 0; plane < k.groups * k.out; ++plane) {
+      const float *sum = partial + KINDS * kind + plane / k.out * p.out + plane % k.out;
+      db[plane] = *sum;
+      for (int64_t other = 1; other < p.parts; ++other) db[plane] += sum[other * part];
+    }
+  return TG_OK;
+}
+
+} // namespace tautgrad::cpu::TG_ISA

@@ -1,0 +1,29 @@
+// The pixels, axes and channels of the isotropic problems (tg_rof), as their kernels see them.
+#pragma once
+
+#include "launch.h"
+
+namespace tautgrad::cuda {
+namespace {
+
+// Images and duals lie as in backend.h: [batch, channels, pixels] and [batch, channels, dims, pixels].
+struct RofGrid {
+  int64_t batch, channels, pixels, values; // values = channels * pixels, of one image
+  int dims;
+  int64_t extent[3], stride[3]; // of the last `dims` axes
+  explicit RofGrid(const tg_rof &p)
+      : batch(p.batch), channels(p.channels), pixels(p.depth * p.height * p.width), values(p.channels * pixels),
+        dims(static_cast<int>(p.dims)) {
+    const int64_t size[3] = {p.depth, p.height, p.width}, step[3] = {p.height * p.width, p.width, 1};
+    for (int k = 0; k < 3; ++k) {
+      extent[k] = k < dims ? size[3 - dims + k] : 1;
+      stride[k] = k < dims ? step[3 - dims + k] : 1;
+    }
+  }
+  __host__ __device__ int64_t duals() const { return values * dims; }
+  __device__ bool has_next(int64_t i, int k) const { return i / stride[k] % extent[k] + 1 < extent[k]; }
+  __device__ bool has_previous(int64_t i, int k) const { return i / stride[k] % extent[k] > 0; }
+};
+
+} // namespace
+} // namespace tautgrad::cuda

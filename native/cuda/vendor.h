@@ -1,0 +1,20 @@
+// Products by the vendor's libraries. Both functions answer TG_UNSUPPORTED where our own kernels shall compute.
+#pragma once
+
+#include "device.h"
+
+#include <string>
+
+namespace tautgrad::cuda {
+
+bool allow_tf32();
+
+enum class ConvPass { forward, data, weights }; // first, second -> result as in backend.h: x, w -> y; dy, w -> dx; x, dy -> dw
+int cudnn_convolution(ConvPass pass, int64_t dtype, const tg_conv &p, const void *first, const void *second, void *result);
+std::string cudnn_description();
+
+int cublas_product(int64_t dtype, int64_t batch, int64_t m, int64_t n, int64_t k, int64_t transpose_a, int64_t transpose_b, const void *a,
+                   int64_t a_stride, const void *b, int64_t b_stride, void *c);
+std::string cublas_description();
+
+} // namespace tautgrad::cuda
