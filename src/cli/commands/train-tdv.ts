@@ -52,7 +52,7 @@ async function settings(given: Given<TdvSettings>): Promise<TdvSettings> {
     command: 'train tdv',
     ...newCommonSettings(
       { ...given, ...(first && { channels: first.channels }) },
-      { batch: 8, patch, learningRate: scale === null ? 4e-4 : 1e-3 },
+      { batch: 8, patch, learningRate: scale === null ? 4e-4 : first === null ? 1e-3 : 2e-4 },
     ),
     task,
     scale,
