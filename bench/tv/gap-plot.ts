@@ -20,7 +20,7 @@ const FOLDER = join('bench', 'plots');
 /** Below this excess rounding decides. */
 const FLOOR = 1e-15;
 /** A series ends with the first run that takes longer. */
-const LONGEST_MS = 3000;
+const LONGEST_MS = 1000;
 
 const TOLERANCES = [1e-1, 3e-2, 1e-2, 3e-3, 1e-3, 3e-4, 1e-4, 3e-5, 1e-5, 3e-6, 1e-6, 1e-7, 1e-8, 1e-9];
 const ITERATIONS = [1, 2, 4, 8, 16, 35, 70, 140, 280, 560, 1120];
@@ -52,7 +52,7 @@ function measure(settings: Settings, image: Float64Array, lambda: number): Serie
         const start = performance.now();
         solve(step);
         times.push(performance.now() - start);
-      } while (times.length < 3 && (times[0] as number) < LONGEST_MS / 6);
+      } while (times.length < 3 && (times[0] as number) < LONGEST_MS / 5);
       const ms = median(times);
       points.push([Number(ms.toPrecision(4)), Number(excess(y).toPrecision(3))]);
       if (ms > LONGEST_MS) break;
