@@ -1,14 +1,14 @@
-// Depthwise convolutions: one input and one output channel per group. There is no sum over channels to fill a register tile with, so that the
-// tile is a few rows of one plane: an input row that is loaded once serves every output row of the tile that sees it. Taps in the same column
-// of the kernel that read neighbouring rows of the packed input (of one residue, if strided) therefore go together, as a run.
+// Depthwise convolutions: one input and one output channel per group. There is no sum over channels to fill a register tile with, so that
+// the tile is a few rows of one plane: an input row that is loaded once serves every output row of the tile that sees it. Taps in the same
+// column of the kernel that read neighbouring rows of the packed input (of one residue, if strided) therefore go together, as a run.
 #include "conv_pack.hpp"
 
 namespace tautgrad::cpu::TG_ISA {
 namespace {
 
-constexpr int ROWS = 4;         // output rows of a register tile
-constexpr int MOST_TAPS = 64;   // of a kernel; larger ones take the direct algorithm
-constexpr int LONGEST_RUN = 5;  // taps
+constexpr int ROWS = 4;        // output rows of a register tile
+constexpr int MOST_TAPS = 64;  // of a kernel; larger ones take the direct algorithm
+constexpr int LONGEST_RUN = 5; // taps
 
 // Taps whose rows follow one another: tap t reads the packed input at offset + t * pitch.
 struct Run {
@@ -48,8 +48,7 @@ template <class T> int find_runs(const Correlation<T> &k, const Layout &l, const
 }
 
 // acc[r][v] += sum_q w[q] x[(r + q) * pitch + v]
-template <class T, int V, int Length>
-TG_INLINE void add_run(const T *x, int64_t pitch, const T *w, vec<T> (&acc)[ROWS][V]) {
+template <class T, int V, int Length> TG_INLINE void add_run(const T *x, int64_t pitch, const T *w, vec<T> (&acc)[ROWS][V]) {
   constexpr int L = lanes<T>;
 #pragma GCC unroll 16
   for (int i = 0; i < ROWS + Length - 1; ++i) {
@@ -65,8 +64,7 @@ TG_INLINE void add_run(const T *x, int64_t pitch, const T *w, vec<T> (&acc)[ROWS
 }
 
 // ROWS rows of V vectors of outputs. w holds the runs' weights one after another.
-template <class T, int V>
-void tile(const T *x, int64_t pitch, const Run *runs, int count, const T *w, T start, vec<T> (&acc)[ROWS][V]) {
+template <class T, int V> void tile(const T *x, int64_t pitch, const Run *runs, int count, const T *w, T start, vec<T> (&acc)[ROWS][V]) {
   vec<T> sums[ROWS][V];
 #pragma GCC unroll 4
   for (int r = 0; r < ROWS; ++r)
@@ -214,8 +212,7 @@ template <class T> int correlate_depthwise(const Correlation<T> &k) {
   const Layout layout = plan_layout(k, rows, offsets);
   Run runs[MOST_TAPS];
   int counts[2] = {};
-  for (int r = 0; r < k.residues; ++r)
-    counts[r] = find_runs(k, layout, offsets, k.tap_begin[r], k.tap_begin[r + 1], runs + k.tap_begin[r]);
+  for (int r = 0; r < k.residues; ++r) counts[r] = find_runs(k, layout, offsets, k.tap_begin[r], k.tap_begin[r + 1], runs + k.tap_begin[r]);
   // Tiles read beyond the last row and column of a block; what they compute there is dropped.
   const int64_t elements = layout.channel_stride + (ROWS + 1) * layout.pitch + 8 * L;
   int failed = 0;
@@ -230,7 +227,13 @@ template <class T> int correlate_depthwise(const Correlation<T> &k) {
     memset(packed + used, 0, static_cast<size_t>(elements - used) * sizeof(T));
     pack_input(k, layout, k.x + plane * k.h * k.width, row0, packed);
     T w[MOST_TAPS], *next = w;
-    Plane<T> p{k, layout.pitch, {runs, runs + k.tap_begin[1]}, {counts[0], counts[1]}, {}, k.bias ? k.bias[g] : T(0), k.y + plane * k.y_h * k.y_width,
+    Plane<T> p{k,
+               layout.pitch,
+               {runs, runs + k.tap_begin[1]},
+               {counts[0], counts[1]},
+               {},
+               k.bias ? k.bias[g] : T(0),
+               k.y + plane * k.y_h * k.y_width,
                k.mask ? k.mask + plane * k.y_h * k.y_width : nullptr,
                k.residues == 1 && k.column_step == 1 && !k.mask && !k.relu,
                k.residues == 2 && !k.mask && !k.relu};

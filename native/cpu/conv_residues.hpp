@@ -1,7 +1,8 @@
 // What the 3x3 convolutions of stride 2 share. With O[i] = x[2 i + first] and I[i] = x[2 i + first + 1], the rows of the input that the
 // outer taps and the inner tap of a column read,
 //   y[i] = w0 O[i] + w2 O[i + 1] + w1 I[i]:
-// two taps, by Winograd's F(4, 2) at 5 points for 4 outputs, and a single one, whose 4 products nothing can reduce. 9 row products stand for
+// two taps, by Winograd's F(4, 2) at 5 points for 4 outputs, and a single one, whose 4 products nothing can reduce. 9 row products stand
+// for
 // 12. A place 0..4 of the nine is a point of O, 5..8 a row of I; these four share their weights: six kinds of weights.
 // Along the rows nothing is transformed (doing so, 81 products for 144, cost more in shuffles and cache than it saved: bench/lab).
 #pragma once
@@ -93,8 +94,8 @@ struct ResidueRows {
 };
 
 // `zeros` are a row of them.
-inline void transform_residue_rows(const Correlation<float> &k, const ResidueRows &p, const float *image, int64_t tile_row0, const float *zeros,
-                            float *in) {
+inline void transform_residue_rows(const Correlation<float> &k, const ResidueRows &p, const float *image, int64_t tile_row0,
+                                   const float *zeros, float *in) {
   constexpr int64_t L = lanes<float>;
   // Columns of O from first_column on, those of I from the next pixel on: the even and odd residues or the other way round, I then one
   // pair later.
@@ -106,7 +107,8 @@ inline void transform_residue_rows(const Correlation<float> &k, const ResidueRow
   const bool single = k.width % 2 != 0 && end < count && first + end == k.width / 2; // a pixel without its odd neighbour follows
   for (int64_t c = 0; c < k.in; ++c)
     for (int64_t r = 0; r < p.block_rows; ++r) {
-      float *outer = in + c * p.channel + r * p.pitch + p.lead, *even = outer + (swapped ? p.residue : 0), *odd = outer + (swapped ? 0 : p.residue);
+      float *outer = in + c * p.channel + r * p.pitch + p.lead, *even = outer + (swapped ? p.residue : 0),
+            *odd = outer + (swapped ? 0 : p.residue);
       const float *rows[9];
       for (int i = 0; i < 9; ++i) {
         const int64_t row = 8 * (tile_row0 + r) + p.first_row + i;

@@ -54,9 +54,9 @@ void multiply(const Correlation<float> &k, const Plan &p, const float *in, const
         const int64_t left = p.vectors - v, some = ceil_div(left, ceil_div(left, most));
         for (int64_t o = 0; o < k.out;) {
           const int channels = tile_channels(k.out - o);
-          multiply_tile<float>(channels, static_cast<int>(some), in + p.lead + place * p.place + r * p.pitch + v * L, offsets, int64_t(3), k.in,
-                               p.channel, weights + kind_of(place) * kind_stride + o * k.in * 3, static_cast<const float *>(nullptr), false,
-                               products + o * p.out_channel + place * p.products + (r * p.vectors + v) * L, p.out_channel);
+          multiply_tile<float>(channels, static_cast<int>(some), in + p.lead + place * p.place + r * p.pitch + v * L, offsets, int64_t(3),
+                               k.in, p.channel, weights + kind_of(place) * kind_stride + o * k.in * 3, static_cast<const float *>(nullptr),
+                               false, products + o * p.out_channel + place * p.products + (r * p.vectors + v) * L, p.out_channel);
           o += channels;
         }
         v += some;
@@ -114,7 +114,7 @@ void transform_weights(const Correlation<float> &k, const int64_t (&index)[3][3]
 bool strided_serves(const Correlation<float> &k) {
   int64_t row, column, index[3][3];
   return k.stride_h == 2 && k.stride_w == 2 && k.row_step == 1 && k.column_step == 1 && k.in >= 8 && k.out >= 8 && k.rows >= 1 &&
-      k.columns >= 1 && k.n * k.rows * k.columns >= 128 && square_of_taps(k, row, column, index);
+         k.columns >= 1 && k.n * k.rows * k.columns >= 128 && square_of_taps(k, row, column, index);
 }
 
 int correlate_strided(const Correlation<float> &k) {
@@ -128,7 +128,8 @@ int correlate_strided(const Correlation<float> &k) {
   transform_weights(k, index, weights);
 
   const int64_t blocks = ceil_div(p.tile_rows, p.block_rows);
-  const int64_t in_elements = k.in * p.channel + 8 * L, row_elements = ceil_div(k.width, L) * L, out_elements = k.out * p.out_channel + 8 * L;
+  const int64_t in_elements = k.in * p.channel + 8 * L, row_elements = ceil_div(k.width, L) * L,
+                out_elements = k.out * p.out_channel + 8 * L;
   int failed = 0;
   parallel_for(k.n * k.groups * blocks, [&](int64_t task) {
     const int64_t block = task % blocks, g = task / blocks % k.groups, image = task / (blocks * k.groups);

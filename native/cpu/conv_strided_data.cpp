@@ -11,13 +11,13 @@ using V = vec<float>;
 constexpr int L = lanes<float>;
 
 struct Plan {
-  int64_t tile_rows, block_rows;   // groups of eight rows of dx, those of a task
-  int64_t columns, pitch;          // pairs of columns of dx; elements of a transformed row
-  bool flat;                       // pixels are numbered through the rows of a block
-  int64_t vectors;                 // of a place: of one row, or of all rows of a block if flat
-  int64_t place, channel;          // elements of the transformed dy between places and between channels
-  int64_t products, residue, out;  // elements of the products between places, residues of the column, channels
-  int64_t first_row, first_column; // of the window of dy that the first pixel of dx sees
+  int64_t tile_rows, block_rows;    // groups of eight rows of dx, those of a task
+  int64_t columns, pitch;           // pairs of columns of dx; elements of a transformed row
+  bool flat;                        // pixels are numbered through the rows of a block
+  int64_t vectors;                  // of a place: of one row, or of all rows of a block if flat
+  int64_t place, channel;           // elements of the transformed dy between places and between channels
+  int64_t products, residue, out;   // elements of the products between places, residues of the column, channels
+  int64_t first_row, first_column;  // of the window of dy that the first pixel of dx sees
   bool row_swapped, column_swapped; // dx starts with I
 };
 
@@ -112,8 +112,8 @@ void multiply(const tg_conv &p, const Plan &q, const float *in, const float *wei
           const float *w = weights + kind_of(place) * kind_stride + o * channels_in * 3;
           float *to = products + o * q.out + place * q.products + (r * q.vectors + v) * L;
           multiply_tile<float>(channels, static_cast<int>(some), x, outer, int64_t(2), channels_in, q.channel, w, none, false, to, q.out);
-          multiply_tile<float>(channels, static_cast<int>(some), x, inner, int64_t(1), channels_in, q.channel, w + channels * channels_in * 2,
-                               none, false, to + q.residue, q.out);
+          multiply_tile<float>(channels, static_cast<int>(some), x, inner, int64_t(1), channels_in, q.channel,
+                               w + channels * channels_in * 2, none, false, to + q.residue, q.out);
           o += channels;
         }
         v += some;

@@ -1,7 +1,7 @@
 // The weight gradient of a 3x3 convolution of stride 2, the transpose of conv_strided.cpp: rows of x and of dy are transformed, and the
 // products of their nine places, summed over pixels, go to six kinds of weights. Output channels lie along the lanes: dy, the smaller
-// operand, is turned so, x is read pixel by pixel, and no sum over lanes is left. Tasks own a fixed share of the blocks of rows; their results
-// are added in order.
+// operand, is turned so, x is read pixel by pixel, and no sum over lanes is left. Tasks own a fixed share of the blocks of rows; their
+// results are added in order.
 #include "conv_residues.hpp"
 
 namespace tautgrad::cpu::TG_ISA {
