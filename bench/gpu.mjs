@@ -75,11 +75,22 @@ section('copy', () => {
 // Table 1 of Yeh et al. 2022: 8192 lines of 32, lambda 1; forward and backward. Target: 25 us by replay.
 section('paper', () => {
   const x = randn([sized(8192, 40), 32]);
-  row('paper workload 8192 x 32, forward', median(() => tv.prox1d(x, 1), 50));
+  row(
+    'paper workload 8192 x 32, forward',
+    median(() => tv.prox1d(x, 1), 50),
+  );
   const both = (v) => grad((u) => ops.sum(ops.square(tv.prox1d(u, 1))))(v);
-  row('paper workload, forward and backward', median(() => both(x), 50), { paper: '17.3 ms on an A6000' });
+  row(
+    'paper workload, forward and backward',
+    median(() => both(x), 50),
+    { paper: '17.3 ms on an A6000' },
+  );
   const replay = train.capture(both);
-  row('paper workload, forward and backward, by replay', median(() => replay(x), 50), { 'target ms': 0.025 });
+  row(
+    'paper workload, forward and backward, by replay',
+    median(() => replay(x), 50),
+    { 'target ms': 0.025 },
+  );
   replay.dispose();
 });
 
@@ -96,12 +107,16 @@ section('lines', () => {
   }
   const x = randn([2, sized(1 << 20, 5000)]);
   const serial = forced('TAUTGRAD_CUDA_PROX1D', 'serial', () => median(() => tv.prox1d(x, 1), 1));
-  row('2 lines of 1048576, forward, in chunks', median(() => tv.prox1d(x, 1), 1), { 'ms with a thread per line': serial });
+  row(
+    '2 lines of 1048576, forward, in chunks',
+    median(() => tv.prox1d(x, 1), 1),
+    { 'ms with a thread per line': serial },
+  );
 });
 
 // Targets: 5 ms for one image; a batch of 64 ten times the CPU backend on all cores.
 section('images', () => {
-  const size = sized(512, 24);
+  const size = sized(512, 12);
   for (const batch of [1, sized(64, 2)]) {
     const x = ops.mul(randn([batch, size, size]), 0.1);
     const solve = () => tv.prox2d(x, 0.1, { tolerance: 1e-6 });
@@ -110,17 +125,26 @@ section('images', () => {
     const cpu = median(() => tv.prox2d(own, 0.1, { tolerance: 1e-6 }), 1);
     setDevice('cuda');
     const name = `prox2d ${batch} x ${size}², lambda .1, relative gap 1e-6`;
-    row(name, median(solve, 1), { 'times the CPU backend': cpu / median(solve, 1), ...(batch === 1 ? { 'target ms': 5 } : { target: 10 }) });
+    row(name, median(solve, 1), {
+      'times the CPU backend': cpu / median(solve, 1),
+      ...(batch === 1 ? { 'target ms': 5 } : { target: 10 }),
+    });
     for (const method of ['fista', 'dykstra']) {
       const ms = forced('TAUTGRAD_CUDA_TV2D', method, () => median(solve, 1));
       const { relativeGap, iterations } = forced('TAUTGRAD_CUDA_TV2D', method, () => tv.solve2d(x, 0.1, { tolerance: 1e-6 }));
       row(`${name}, ${method}`, ms, { gap: Math.max(...relativeGap), iterations: Math.max(...iterations) });
     }
-    row(`rof ${batch} x ${size}², lambda .1, relative gap 1e-6`, median(() => tv.rof(x, 0.1, { tolerance: 1e-6 }), 1));
+    row(
+      `rof ${batch} x ${size}², lambda .1, relative gap 1e-6`,
+      median(() => tv.rof(x, 0.1, { tolerance: 1e-6 }), 1),
+    );
   }
-  const side = sized(128, 6);
+  const side = sized(128, 4);
   const volume = ops.mul(randn([side, side, side]), 0.1);
-  row(`prox3d ${side}³, lambda .1, relative gap 1e-6`, median(() => tv.prox3d(volume, 0.1, { tolerance: 1e-6 }), 1));
+  row(
+    `prox3d ${side}³, lambda .1, relative gap 1e-6`,
+    median(() => tv.prox3d(volume, 0.1, { tolerance: 1e-6 }), 1),
+  );
 });
 
 const conv = (inChannels, outChannels, stride = 1) => new nn.Conv2d({ inChannels, outChannels, kernelSize: 3, padding: 1, stride });
@@ -182,7 +206,14 @@ async function steps() {
       const calls = sized(5, 1);
       for (const body of [step, step, replay, replay]) run(() => body(x, target));
       addon.synchronize();
-      const what = { model: name === 'DnCNN-17' ? 'dncnn' : 'unet', batch, side, tf32, calls, ...sized({ depth: 17, features: 64 }, small) };
+      const what = {
+        model: name === 'DnCNN-17' ? 'dncnn' : 'unet',
+        batch,
+        side,
+        tf32,
+        calls,
+        ...sized({ depth: 17, features: 64 }, small),
+      };
       for (let k = 0; k < repeat; k++) {
         sides[0].push(time(() => step(x, target), calls));
         sides[1].push(time(() => replay(x, target), calls));
@@ -201,4 +232,5 @@ async function steps() {
 
 for (const { name, body } of sections) if (name === 'copy' || name.includes(args.only)) tidy(body); // shares of the bandwidth need the copy
 if ('steps'.includes(args.only)) await steps();
-if (!args.json) console.log(`memory: ${(memory().bytes / 1e6).toFixed(0)} MB in use, ${(memory().cachedBytes / 1e6).toFixed(0)} MB kept by the pool`);
+if (!args.json)
+  console.log(`memory: ${(memory().bytes / 1e6).toFixed(0)} MB in use, ${(memory().cachedBytes / 1e6).toFixed(0)} MB kept by the pool`);

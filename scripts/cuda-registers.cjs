@@ -26,7 +26,10 @@ function readUsage(log) {
   let current = null;
   for (const line of log.split('\n')) {
     const entry = /Compiling entry function '([^']+)'/.exec(line);
-    if (entry) found.push((current = { kernel: entry[1], registers: 0, stack: 0, stores: 0, loads: 0, shared: 0 }));
+    if (entry) {
+      current = { kernel: entry[1], registers: 0, stack: 0, stores: 0, loads: 0, shared: 0 };
+      found.push(current);
+    }
     if (!current) continue;
     const spills = /(\d+) bytes stack frame, (\d+) bytes spill stores, (\d+) bytes spill loads/.exec(line);
     if (spills) [current.stack, current.stores, current.loads] = spills.slice(1).map(Number);

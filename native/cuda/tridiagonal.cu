@@ -91,7 +91,8 @@ int ptsv(int64_t dtype, const tg_lines *l, const void *d, const void *e, const v
     Scratch serial(chunk > 0 ? systems(*l) * int64_t(sizeof(int32_t)) : 0);
     if (!work.ok() || !serial.ok()) return fail("ptsv: out of memory for systems of %lld unknowns", (long long)l->n);
     if (chunk > 0) {
-      const int outcome = solve_chunks<T>("ptsv", *l, chunk, true, static_cast<const T *>(e), static_cast<const T *>(d), static_cast<const T *>(e), static_cast<const T *>(b), static_cast<T *>(x), serial.as<int32_t>());
+      const int outcome = solve_chunks<T>("ptsv", *l, chunk, true, static_cast<const T *>(e), static_cast<const T *>(d),
+                                          static_cast<const T *>(e), static_cast<const T *>(b), static_cast<T *>(x), serial.as<int32_t>());
       if (outcome != TG_OK) return outcome;
     }
     return run_kernel("ptsv", ptsv_kernel<T>, grid, SYSTEMS, 0, *l, static_cast<const T *>(d), static_cast<const T *>(e),
@@ -110,7 +111,8 @@ int gtsv(int64_t dtype, const tg_lines *l, const void *dl, const void *d, const 
     Scratch serial(chunk > 0 ? systems(*l) * int64_t(sizeof(int32_t)) : 0);
     if (!work.ok() || !serial.ok()) return fail("gtsv: out of memory for systems of %lld unknowns", (long long)l->n);
     if (chunk > 0) {
-      const int outcome = solve_chunks<T>("gtsv", *l, chunk, false, static_cast<const T *>(dl), static_cast<const T *>(d), static_cast<const T *>(du), static_cast<const T *>(b), static_cast<T *>(x), serial.as<int32_t>());
+      const int outcome = solve_chunks<T>("gtsv", *l, chunk, false, static_cast<const T *>(dl), static_cast<const T *>(d),
+                                          static_cast<const T *>(du), static_cast<const T *>(b), static_cast<T *>(x), serial.as<int32_t>());
       if (outcome != TG_OK) return outcome;
     }
     return run_kernel("gtsv", gtsv_kernel<T>, grid, SYSTEMS, 0, *l, static_cast<const T *>(dl), static_cast<const T *>(d),

@@ -15,9 +15,9 @@ template <class T> struct SystemChunks {
   int64_t systems, length, chunks; // the last row of every chunk but the last one is a separator
   bool definite;                   // positive definite is what the system must be; otherwise row-dominant
   const T *below, *diagonal, *above, *b;
-  T *x, *w, *v, *values;        // [systems, n]
-  T *uppers, *reduced;          // [systems, chunks]
-  int32_t *serial;              // [systems]: left to the serial solver
+  T *x, *w, *v, *values; // [systems, n]
+  T *uppers, *reduced;   // [systems, chunks]
+  int32_t *serial;       // [systems]: left to the serial solver
 
   __device__ bool fails(T pivot) const { return definite ? !(pivot > 0) : pivot == 0 || pivot != pivot; }
 };
@@ -112,7 +112,8 @@ inline int64_t system_chunk(const tg_lines &g) {
 template <class T>
 int solve_chunks(const char *name, const tg_lines &g, int64_t length, bool definite, const T *below, const T *diagonal, const T *above,
                  const T *b, T *x, int32_t *serial) {
-  SystemChunks<T> c = {g, g.outer * g.inner, length, ceil_div(g.n, length), definite, below, diagonal, above, b, x, {}, {}, {}, {}, {}, serial};
+  SystemChunks<T> c = {g,     g.outer * g.inner, length, ceil_div(g.n, length), definite, below, diagonal, above, b, x, {}, {}, {}, {}, {},
+                       serial};
   const auto lay_out = [&](Pieces *m) {
     for (T **array : {&c.w, &c.v, &c.values}) *array = m->take<T>(c.systems * g.n);
     for (T **array : {&c.uppers, &c.reduced}) *array = m->take<T>(c.systems * c.chunks);

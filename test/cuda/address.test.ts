@@ -20,7 +20,7 @@ const runtime = (name: string) => {
 };
 const preload = ['libasan.so', 'libubsan.so'].map(runtime);
 const usable = process.platform === 'linux' && preload.every(isAbsolute);
-if (!usable) console.warn('the sanitizers\' shared runtime is not installed: the CUDA kernels are not tested under it here');
+if (!usable) console.warn("the sanitizers' shared runtime is not installed: the CUDA kernels are not tested under it here");
 
 it.runIf(usable)(
   'the emulated kernels touch no memory but their own',

@@ -123,7 +123,11 @@ describe('the emulated CUDA backend', () => {
       ['test/gpu/run.mjs', '--only', 'none'],
       ['bench/gpu.mjs', '--smoke'],
     ] as const) {
-      const { status, stdout, stderr } = spawnSync(process.execPath, [script, ...options], { cwd: root, encoding: 'utf8', env: environment });
+      const { status, stdout, stderr } = spawnSync(process.execPath, [script, ...options], {
+        cwd: root,
+        encoding: 'utf8',
+        env: environment,
+      });
       expect(stderr).toBe('');
       expect(stdout).not.toMatch(/FAIL|NaN|undefined/);
       expect(status).toBe(0);
