@@ -133,11 +133,11 @@ function treeFolder(sanitize = '') {
 
 /**
  * libtautgrad_cuda.so, built in a tree of its own.
- * @param {{ architectures?: string, report?: boolean, folder?: string }} options architectures as CMAKE_CUDA_ARCHITECTURES (default: all
- *   that are supported); report: print registers and spills of every kernel
+ * @param {{ architectures?: string, report?: boolean, folder?: string, log?: string }} options architectures as CMAKE_CUDA_ARCHITECTURES
+ *   (default: all that are supported); report: print registers and spills of every kernel; log: a file for what the build prints
  * @returns {string} the library's path
  */
-function buildCuda({ architectures = '', report = false, folder: name = 'build-cuda' } = {}) {
+function buildCuda({ architectures = '', report = false, folder: name = 'build-cuda', log = '' } = {}) {
   requireTools(['g++', 'make', 'cmake', 'nvcc']);
   const folder = path.join(root, name);
   const options = {
@@ -149,7 +149,13 @@ function buildCuda({ architectures = '', report = false, folder: name = 'build-c
   };
   locked(folder, () => {
     if (!configured(folder, options)) configure(folder, options, false);
-    run('cmake', ['--build', folder, '--target', 'tautgrad_cuda', '--parallel', String(os.availableParallelism())]);
+    const output = log ? fs.openSync(log, 'w') : 2;
+    // A log says something of every file only when every file is compiled.
+    const again = log ? ['--clean-first'] : [];
+    run('cmake', ['--build', folder, '--target', 'tautgrad_cuda', ...again, '--parallel', String(os.availableParallelism())], {
+      stdio: ['ignore', output, output],
+    });
+    if (log) fs.closeSync(output);
   });
   return path.join(folder, 'libtautgrad_cuda.so');
 }

@@ -47,33 +47,39 @@ template <class T> struct Masked { // data: address in dx
 
 // ---- operands of the implicit products; z is the group ----
 
+// The other operand of forward and data: what the taps of a kernel see from one pixel, per channel. forward: input pixels, seen from an
+// output pixel; data: output pixels, seen from an input pixel.
+enum class Seen { input, output };
+template <class T, Seen What> struct Windows {
+  Geometry g;
+  const T *planes;
+  static constexpr bool k_first = false;
+  struct Cursor {
+    const Windows *w;
+    const T *image;
+    int64_t i, j;
+    __device__ T value(int64_t k) const {
+      const tg_conv &p = w->g.p;
+      const int tap = static_cast<int>(k % w->g.taps), a = tap / static_cast<int>(p.kw), b = tap % static_cast<int>(p.kw);
+      int64_t at;
+      const bool inside = What == Seen::input ? input_pixel(p, i, j, a, b, &at) : output_pixel(p, i, j, a, b, &at);
+      return inside ? image[k / w->g.taps * w->plane() + at] : T(0);
+    }
+  };
+  __device__ int64_t plane() const { return What == Seen::input ? g.p.h * g.p.w : g.out; }
+  __device__ Cursor cursor(int64_t z, int64_t column) const {
+    const bool input = What == Seen::input;
+    const int64_t pixels = input ? g.out : g.p.h * g.p.w, width = input ? g.p.out_w : g.p.w, pixel = column % pixels, n = column / pixels;
+    return {this, planes + (input ? n * g.p.c_in + z * g.ci : n * g.p.c_out + z * g.co) * plane(), pixel / width, pixel % width};
+  }
+};
+
 // forward: M = output channels, K = (input channel, tap), N = (image, output pixel)
 template <class T> struct ForwardWeights {
   Geometry g;
   const T *w;
   static constexpr bool k_first = true;
   __device__ T value(int64_t z, int64_t o, int64_t k) const { return w[(z * g.co + o) * g.ci * g.taps + k]; }
-};
-template <class T> struct ForwardWindows {
-  Geometry g;
-  const T *x;
-  static constexpr bool k_first = false;
-  struct Cursor {
-    const ForwardWindows *w;
-    const T *image;
-    int64_t i, j;
-    __device__ T value(int64_t k) const {
-      const tg_conv &p = w->g.p;
-      const int tap = static_cast<int>(k % w->g.taps);
-      int64_t at;
-      if (!input_pixel(p, i, j, tap / static_cast<int>(p.kw), tap % static_cast<int>(p.kw), &at)) return T(0);
-      return image[k / w->g.taps * p.h * p.w + at];
-    }
-  };
-  __device__ Cursor cursor(int64_t z, int64_t column) const {
-    const int64_t pixel = column % g.out, n = column / g.out;
-    return {this, x + (n * g.p.c_in + z * g.ci) * g.p.h * g.p.w, pixel / g.p.out_w, pixel % g.p.out_w};
-  }
 };
 template <class T, class Finish> struct ForwardResult {
   Geometry g;
@@ -91,27 +97,6 @@ template <class T> struct DataWeights {
   const T *w;
   static constexpr bool k_first = true;
   __device__ T value(int64_t z, int64_t c, int64_t k) const { return w[((z * g.co + k / g.taps) * g.ci + c) * g.taps + k % g.taps]; }
-};
-template <class T> struct DataWindows {
-  Geometry g;
-  const T *dy;
-  static constexpr bool k_first = false;
-  struct Cursor {
-    const DataWindows *w;
-    const T *image;
-    int64_t u, v;
-    __device__ T value(int64_t k) const {
-      const tg_conv &p = w->g.p;
-      const int tap = static_cast<int>(k % w->g.taps);
-      int64_t at;
-      if (!output_pixel(p, u, v, tap / static_cast<int>(p.kw), tap % static_cast<int>(p.kw), &at)) return T(0);
-      return image[k / w->g.taps * w->g.out + at];
-    }
-  };
-  __device__ Cursor cursor(int64_t z, int64_t column) const {
-    const int64_t pixels = g.p.h * g.p.w, pixel = column % pixels, n = column / pixels;
-    return {this, dy + (n * g.p.c_out + z * g.co) * g.out, pixel / g.p.w, pixel % g.p.w};
-  }
 };
 template <class T, class Finish> struct DataResult {
   Geometry g;
@@ -258,7 +243,7 @@ template <class T, class Finish> int forward(const char *name, const tg_conv &p,
   if (g.co < FEW && p.groups > 1)
     return run_kernel(name, direct_forward_kernel<T, Finish>, blocks_for(p.n * p.c_out * g.out), THREADS, 0, g, x, w, y, finish);
   const GemmShape s = {p.groups, g.co, p.n * g.out, g.ci * g.taps, 1, g.ci * g.taps};
-  return gemm<T>(name, s, ForwardWeights<T>{g, w}, ForwardWindows<T>{g, x}, ForwardResult<T, Finish>{g, y, finish});
+  return gemm<T>(name, s, ForwardWeights<T>{g, w}, Windows<T, Seen::input>{g, x}, ForwardResult<T, Finish>{g, y, finish});
 }
 
 template <class T, class Finish> int data(const char *name, const tg_conv &p, const T *dy, const T *w, T *dx, const Finish &finish) {
@@ -266,7 +251,7 @@ template <class T, class Finish> int data(const char *name, const tg_conv &p, co
   if (g.ci < FEW && p.groups > 1)
     return run_kernel(name, direct_data_kernel<T, Finish>, blocks_for(p.n * p.c_in * p.h * p.w), THREADS, 0, g, dy, w, dx, finish);
   const GemmShape s = {p.groups, g.ci, p.n * p.h * p.w, g.co * g.taps, 1, g.co * g.taps};
-  return gemm<T>(name, s, DataWeights<T>{g, w}, DataWindows<T>{g, dy}, DataResult<T, Finish>{g, dx, finish});
+  return gemm<T>(name, s, DataWeights<T>{g, w}, Windows<T, Seen::output>{g, dy}, DataResult<T, Finish>{g, dx, finish});
 }
 
 template <class T> int weights(const char *name, const tg_conv &p, const T *x, const T *dy, T *dw) {

@@ -122,7 +122,8 @@ __device__ inline bool take_certificate(ImageState *state, const double (&sums)[
   return state->done;
 }
 
-// The certificate of u and of y = x - D^T u: the gap as a sum of non-negative terms in double. Marks the images that need no further iterations.
+// The certificate of u and of y = x - D^T u: the gap as a sum of non-negative terms in double. Marks the images that need no further
+// iterations.
 template <class T, bool Isotropic>
 __global__ void __launch_bounds__(TILE_W *TILE_H)
     certify_kernel(TvImages<T> p, ImageState *states, const T *u_all, T *y_all, double tolerance, double *shares, int32_t *pending) {

@@ -27,7 +27,9 @@ struct SweepState { // of one grid
   int32_t polished; // the means are its solution
   uint32_t arrived;
 };
-struct SweepCounters { int32_t pending, wanting; };
+struct SweepCounters {
+  int32_t pending, wanting;
+};
 
 // A problem with what its kernels work on; arrays hold [batch, pixels], or [batch, axes, pixels] (u).
 template <class T> struct Sweeps {
@@ -48,7 +50,8 @@ template <class T> struct Sweeps {
     if (p.weights[k]) {
       const int a = p.axis[k];
       // The array of edges is one shorter along the axis: everything before it in memory shrinks by that.
-      const int64_t outer = i / (stride[a] * p.extent[a]), slab = stride[a] * (p.extent[a] - 1), edges = pixels / p.extent[a] * (p.extent[a] - 1);
+      const int64_t outer = i / (stride[a] * p.extent[a]), slab = stride[a] * (p.extent[a] - 1),
+                    edges = pixels / p.extent[a] * (p.extent[a] - 1);
       const T factor = p.weights[k][b * edges + outer * slab + i % (stride[a] * p.extent[a])];
       w = factor == T(0) ? T(0) : w * factor;
     }

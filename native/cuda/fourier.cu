@@ -80,9 +80,9 @@ __device__ void fourier_stage(Index n, Index s, Index radix, Index lines, Index 
 
 // A block brings `per_block` lines into shared memory: along them where their samples are neighbours, else across them.
 template <class T>
-__global__ void __launch_bounds__(THREADS) fourier_tile_kernel(tg_lines g, int64_t lines, int per_block, FourierPlan plan, T sign, T scale,
-                                                               const ComplexValue<T> *roots, const T *re, const T *im, T *out_re,
-                                                               T *out_im) {
+__global__ void __launch_bounds__(THREADS)
+    fourier_tile_kernel(tg_lines g, int64_t lines, int per_block, FourierPlan plan, T sign, T scale, const ComplexValue<T> *roots,
+                        const T *re, const T *im, T *out_re, T *out_im) {
   const int n = static_cast<int>(g.n), pitch = static_cast<int>(tile_pitch(g.n)), part = per_block * pitch;
   T *memory = shared_memory<T>();
   ComplexLines<T> x = {memory, memory + part, pitch}, y = {memory + 2 * part, memory + 3 * part, pitch};
@@ -148,8 +148,8 @@ int transform_long(const tg_lines &g, const FourierPlan &plan, T sign, T scale, 
   int64_t s = 1;
   for (int f = 0; f < plan.count && status == TG_OK; ++f) {
     const int64_t r = plan.radix[f];
-    status = run_kernel("fft", fourier_stage_kernel<T>, blocks_for(r == 4 || r == 2 ? total / r : total), THREADS, 0, g.n, s, r, lines, sign,
-                        roots, x, y);
+    status = run_kernel("fft", fourier_stage_kernel<T>, blocks_for(r == 4 || r == 2 ? total / r : total), THREADS, 0, g.n, s, r, lines,
+                        sign, roots, x, y);
     s *= r;
     const ComplexLines<T> swap = x;
     x = y;

@@ -30,8 +30,7 @@ template <class T> struct LineChunks {
   __device__ int64_t left(int64_t chunk) const { return g.n - chunk * length; }
 };
 
-template <class T>
-__global__ void walk_chunks_kernel(LineChunks<T> c, const T *x, const T *lambda, const T *weights, int64_t budget) {
+template <class T> __global__ void walk_chunks_kernel(LineChunks<T> c, const T *x, const T *lambda, const T *weights, int64_t budget) {
   for (int64_t e = global_thread(); e < c.lines * c.chunks; e += all_threads()) {
     const int64_t line = e / c.chunks, chunk = e % c.chunks, begin = chunk * c.length, step = c.g.inner, at = c.first(line, chunk);
     if (c.skips(line)) continue;

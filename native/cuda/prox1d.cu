@@ -1,6 +1,6 @@
 // prox1d and its Jacobian product on the GPU: one thread per line. Short lines live in shared memory while they are solved; long dense
-// ones in a transposed copy, so that neighbouring threads read neighbouring addresses; few long ones are cut (line_chunks.cuh). Lines on which the direct algorithm would rescan
-// too often are listed and solved again by the linear taut string.
+// ones in a transposed copy, so that neighbouring threads read neighbouring addresses; few long ones are cut (line_chunks.cuh). Lines on
+// which the direct algorithm would rescan too often are listed and solved again by the linear taut string.
 #include "launch.h"
 
 #include "../kernels/projected_newton.h"

@@ -57,7 +57,12 @@ int prox2d_typed(const tg_tv2d &p, double tolerance, const TvImages<T> &images, 
   const bool accelerated = p.method == TG_TV2D_ACCELERATED;
   if (!accelerated || choose(p) == Method::dykstra) {
     // Rows first, then columns.
-    const SweepProblem<T> problem = {p.batch, {1, p.height, p.width}, 2, {2, 1, 0}, images.x, {images.lambda_rows, images.lambda_cols, nullptr},
+    const SweepProblem<T> problem = {p.batch,
+                                     {1, p.height, p.width},
+                                     2,
+                                     {2, 1, 0},
+                                     images.x,
+                                     {images.lambda_rows, images.lambda_cols, nullptr},
                                      {images.wx, images.wy, nullptr}};
     return dykstra<T>("prox2d", problem, accelerated, tolerance, p.max_iterations, init, y, dual, labels, report, cancel);
   }

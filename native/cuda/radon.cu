@@ -44,7 +44,8 @@ template <class T> __global__ void adjoint_kernel(tg_radon p, int64_t total, con
     for (int64_t a = 0; a < p.views; ++a) {
       const RadonView v = views[a];
       const T *measured = y + (b * p.views + a) * p.detectors;
-      const double inverse = 1 / v.step, at = (double(v.transposed ? row : column) - v.start - v.slope * double(v.transposed ? column : row)) * inverse;
+      const double inverse = 1 / v.step,
+                   at = (double(v.transposed ? row : column) - v.start - v.slope * double(v.transposed ? column : row)) * inverse;
       // The pixel meets the detectors whose distance is below 1 / step.
       const double reach = ceil(inverse);
       if (!(at > -reach && at < double(p.detectors - 1) + reach)) continue;
@@ -73,8 +74,7 @@ int radon_forward(int64_t dtype, const tg_radon *p, double spacing, const void *
     Scratch views(p->views * int64_t(sizeof(RadonView))), columns(p->batch * pixels * int64_t(sizeof(T)));
     int status = make_views("radon_forward", *p, spacing, angles, views);
     if (status != TG_OK) return status;
-    if (!columns.ok())
-      return fail("radon_forward: out of memory for an image of %lld x %lld", (long long)p->height, (long long)p->width);
+    if (!columns.ok()) return fail("radon_forward: out of memory for an image of %lld x %lld", (long long)p->height, (long long)p->width);
     const T *images = static_cast<const T *>(x);
     for (int64_t b = 0; b < p->batch && pixels > 0 && status == TG_OK; ++b)
       status = transpose(images + b * pixels, columns.as<T>() + b * pixels, p->height, p->width);

@@ -1,6 +1,6 @@
 // The derivative of isotropic total variation at a solution, applied to a vector by conjugate gradients (the system: native/cpu/
-// rof_derivative.cpp). Vectors stay whole images here, constant on the components; a mean over components takes the place of the CPU's sums,
-// so that iterates are the same: the preconditioner and the products of the components' space, written over pixels.
+// rof_derivative.cpp). Vectors stay whole images here, constant on the components; a mean over components takes the place of the CPU's
+// sums, so that iterates are the same: the preconditioner and the products of the components' space, written over pixels.
 #include "block_sums.cuh"
 #include "components.cuh"
 #include "rof_grid.cuh"
@@ -20,9 +20,9 @@ struct DescentState { // of one image
 
 struct RofSystem {
   RofGrid g;
-  int64_t blocks;                           // of one image in kernels that sum
-  double *normal, *gain, *along;            // [batch, channels, dims, pixels], [batch, pixels], [batch, pixels]
-  double *z, *r, *s, *d, *a;                // [batch, channels, pixels]
+  int64_t blocks;                // of one image in kernels that sum
+  double *normal, *gain, *along; // [batch, channels, dims, pixels], [batch, pixels], [batch, pixels]
+  double *z, *r, *s, *d, *a;     // [batch, channels, pixels]
   int32_t *label, *pending;
   DescentState *states;
   double *shares;

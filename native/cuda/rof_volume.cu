@@ -187,8 +187,7 @@ public:
     Pieces count;
     lay_out(&count);
     Scratch memory(count.used);
-    if (!memory.ok())
-      return fail("rof: out of memory for %lld images of %lld values", (long long)g.batch, (long long)g.values);
+    if (!memory.ok()) return fail("rof: out of memory for %lld images of %lld values", (long long)g.batch, (long long)g.values);
     Pieces pieces{0, memory.as<unsigned char>()};
     lay_out(&pieces);
     const int32_t all = static_cast<int32_t>(g.batch);

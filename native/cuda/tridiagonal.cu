@@ -1,5 +1,6 @@
-// Batched tridiagonal systems with LAPACK's meanings: one thread per system (native/kernels/tridiagonal.h).
-#include "launch.h"
+// Batched tridiagonal systems with LAPACK's meanings: one thread per system (native/kernels/tridiagonal.h); few long ones are solved in
+// chunks (tridiagonal_chunks.cuh), but not factored.
+#include "tridiagonal_chunks.cuh"
 
 #include "../kernels/tridiagonal.h"
 
@@ -27,20 +28,30 @@ template <class T> __global__ void pttrs_kernel(tg_lines g, const T *d, const T 
   }
 }
 
-// work: 2 n per thread
-template <class T> __global__ void ptsv_kernel(tg_lines l, const T *d, const T *e, const T *b, T *x, int32_t *status, T *work) {
+// work: 2 n per thread; serial: null, or nonzero for the systems that are not solved yet
+template <class T>
+__global__ void ptsv_kernel(tg_lines l, const T *d, const T *e, const T *b, T *x, int32_t *status, T *work, const int32_t *serial) {
   T *pivots = work + global_thread() * 2 * l.n;
   for (int64_t p = global_thread(); p < l.outer * l.inner; p += all_threads()) {
+    if (serial && !serial[p]) {
+      status[p] = 0;
+      continue;
+    }
     const int64_t at = system_start(l, p, l.n), off = system_start(l, p, l.n - 1);
     status[p] = ptsv(l.n, d + at, e + off, b + at, x + at, l.inner, pivots, pivots + l.n);
   }
 }
 
-// work: 3 n per thread
+// work: 3 n per thread; serial as above
 template <class T>
-__global__ void gtsv_kernel(tg_lines l, const T *dl, const T *d, const T *du, const T *b, T *x, int32_t *status, T *work) {
+__global__ void gtsv_kernel(tg_lines l, const T *dl, const T *d, const T *du, const T *b, T *x, int32_t *status, T *work,
+                            const int32_t *serial) {
   T *u = work + global_thread() * 3 * l.n;
   for (int64_t p = global_thread(); p < l.outer * l.inner; p += all_threads()) {
+    if (serial && !serial[p]) {
+      status[p] = 0;
+      continue;
+    }
     const int64_t at = system_start(l, p, l.n), off = system_start(l, p, l.n - 1);
     status[p] = gtsv(l.n, dl + off, d + at, du + off, b + at, x + at, l.inner, u, u + l.n, u + 2 * l.n);
   }
@@ -76,9 +87,17 @@ int ptsv(int64_t dtype, const tg_lines *l, const void *d, const void *e, const v
     const int64_t per_thread = 2 * l->n * static_cast<int64_t>(sizeof(T));
     const dim3 grid = grid_within(*l, per_thread);
     Scratch work(per_thread * grid.x * SYSTEMS);
-    if (!work.ok()) return fail("ptsv: out of memory for systems of %lld unknowns", (long long)l->n);
+    const int64_t chunk = system_chunk(*l);
+    Scratch serial(chunk > 0 ? systems(*l) * int64_t(sizeof(int32_t)) : 0);
+    if (!work.ok() || !serial.ok()) return fail("ptsv: out of memory for systems of %lld unknowns", (long long)l->n);
+    if (chunk > 0) {
+      const int outcome = solve_chunks<T>("ptsv", *l, chunk, true, static_cast<const T *>(e), static_cast<const T *>(d),
+                                          static_cast<const T *>(e), static_cast<const T *>(b), static_cast<T *>(x), serial.as<int32_t>());
+      if (outcome != TG_OK) return outcome;
+    }
     return run_kernel("ptsv", ptsv_kernel<T>, grid, SYSTEMS, 0, *l, static_cast<const T *>(d), static_cast<const T *>(e),
-                      static_cast<const T *>(b), static_cast<T *>(x), static_cast<int32_t *>(status), work.as<T>());
+                      static_cast<const T *>(b), static_cast<T *>(x), static_cast<int32_t *>(status), work.as<T>(),
+                      chunk > 0 ? serial.as<int32_t>() : nullptr);
   });
 }
 
@@ -88,10 +107,17 @@ int gtsv(int64_t dtype, const tg_lines *l, const void *dl, const void *d, const 
     const int64_t per_thread = 3 * l->n * static_cast<int64_t>(sizeof(T));
     const dim3 grid = grid_within(*l, per_thread);
     Scratch work(per_thread * grid.x * SYSTEMS);
-    if (!work.ok()) return fail("gtsv: out of memory for systems of %lld unknowns", (long long)l->n);
+    const int64_t chunk = system_chunk(*l);
+    Scratch serial(chunk > 0 ? systems(*l) * int64_t(sizeof(int32_t)) : 0);
+    if (!work.ok() || !serial.ok()) return fail("gtsv: out of memory for systems of %lld unknowns", (long long)l->n);
+    if (chunk > 0) {
+      const int outcome = solve_chunks<T>("gtsv", *l, chunk, false, static_cast<const T *>(dl), static_cast<const T *>(d),
+                                          static_cast<const T *>(du), static_cast<const T *>(b), static_cast<T *>(x), serial.as<int32_t>());
+      if (outcome != TG_OK) return outcome;
+    }
     return run_kernel("gtsv", gtsv_kernel<T>, grid, SYSTEMS, 0, *l, static_cast<const T *>(dl), static_cast<const T *>(d),
                       static_cast<const T *>(du), static_cast<const T *>(b), static_cast<T *>(x), static_cast<int32_t *>(status),
-                      work.as<T>());
+                      work.as<T>(), chunk > 0 ? serial.as<int32_t>() : nullptr);
   });
 }
 

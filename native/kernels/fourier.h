@@ -1,6 +1,7 @@
 // How a Fourier transform of n samples is cut into stages (Stockham's self-sorting form, Cochran et al. 1967): with s the product of the
 // radices before it and m = n / (s r), a stage of radix r computes
-//   y[q + s (r p + k)] = w^(p k s) sum_j x[q + s (p + m j)] w_r^(j k),   p < m, q < s, k < r,  w = exp(direction 2 pi i / n), w_r = w^(n/r).
+//   y[q + s (r p + k)] = w^(p k s) sum_j x[q + s (p + m j)] w_r^(j k),   p < m, q < s, k < r,  w = exp(direction 2 pi i / n), w_r =
+//   w^(n/r).
 #pragma once
 
 #include "host_device.h"

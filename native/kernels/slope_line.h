@@ -11,8 +11,8 @@
 namespace tautgrad {
 namespace {
 
-// Walks along a line and calls emit(start, end, level) for every segment, in order. sample(i), i < n; width(k), 1 <= k < n, is the weight of
-// the edge between samples k - 1 and k. An open line goes on behind its n samples (width(n) is the edge there): the walk stops where a
+// Walks along a line and calls emit(start, end, level) for every segment, in order. sample(i), i < n; width(k), 1 <= k < n, is the weight
+// of the edge between samples k - 1 and k. An open line goes on behind its n samples (width(n) is the edge there): the walk stops where a
 // further sample would decide.
 // Returns false once more than `budget` samples were visited: rescanning is quadratic on smooth data, and a linear solver must take over.
 // Every comparison is written so that NaN closes segments: the loop ends for all data.

@@ -66,6 +66,7 @@ let bad = 0;
 for (const name of addon.kernelNames) {
   if (!name.includes(args.only)) continue;
   const entry = cases[name];
+  if (!entry && !addon.hasKernel(1, name)) continue; // worked out on the host
   if (!entry || !addon.hasKernel(1, name)) {
     console.log(`${name.padEnd(20)} has no ${entry ? 'kernel' : 'case'}`);
     bad++;

@@ -1,13 +1,15 @@
 /** Matrix products and tridiagonal systems. */
-import { DTYPE_CODE, extent, input, kernels, lines, output, REAL, whole } from './draw.mjs';
+import { DTYPE_CODE, extent, input, kernels, lines, output, pick, REAL, whole } from './draw.mjs';
 
 function tridiagonal(call, from, to) {
   return {
     dtypes: REAL,
-    draw: (d) => {
-      const l = lines();
+    repeat: 2,
+    draw: (d, round) => {
+      // Few long systems are cut into chunks; in one round of four not every row of a general system is dominant.
+      const l = round % 2 ? { outer: whole(1, 2), n: whole(500, 1400), inner: pick([1, 3]) } : lines();
       const draws = {
-        d: () => input(d, extent(l), 2.5, 4),
+        d: () => (round % 4 === 3 && from.length === 4 ? input(d, extent(l), 1.6, 3) : input(d, extent(l), 2.5, 4)),
         e: () => input(d, extent(l, Math.max(0, l.n - 1)), -1, 1),
         b: () => input(d, extent(l)),
       };

@@ -1,5 +1,5 @@
 /** Copies with strides, reductions, gather and scatter. */
-import { ALL, dense, DTYPE_CODE, extent, input, kernels, lines, output, pick, whole } from './draw.mjs';
+import { ALL, DTYPE_CODE, dense, extent, input, kernels, lines, output, pick, whole } from './draw.mjs';
 
 export const cases = {
   copy_strided: {

@@ -121,7 +121,20 @@ export const cases = {
         outputs: [output(d, [batch, depth, height, width], { tolerance: plain || d === 'float64' ? undefined : 1e-3 })],
         scratch: [output('float64', [batch, 4])],
         call: ([x, a, b, c, ...w], [y], _, [report]) =>
-          kernels.prox3d(DTYPE_CODE[d], params, d === 'float32' ? 1e-6 : 1e-13, x, a, b, c, ...w.map((v) => (weighted ? v : 0)), y, 0, report, 0),
+          kernels.prox3d(
+            DTYPE_CODE[d],
+            params,
+            d === 'float32' ? 1e-6 : 1e-13,
+            x,
+            a,
+            b,
+            c,
+            ...w.map((v) => (weighted ? v : 0)),
+            y,
+            0,
+            report,
+            0,
+          ),
       };
     },
   },
