@@ -68,8 +68,7 @@ template <class T> int component_means(int64_t batch, int64_t pixels, const int3
   Scratch sums(total * int64_t(sizeof(LabelSum))), scale(batch * int64_t(sizeof(double)));
   if (!sums.ok() || !scale.ok()) return fail("component_average: out of memory for %lld pixels", (long long)pixels);
   const char *name = "component_average";
-  if (check(cudaMemsetAsync(sums.as<void>(), 0, static_cast<size_t>(total) * sizeof(LabelSum), compute_stream()), name) != TG_OK)
-    return TG_FAILED;
+  if (zero(sums.as<void>(), total * int64_t(sizeof(LabelSum)), name) != TG_OK) return TG_FAILED;
   if (run_kernel(name, largest_kernel<T>, dim3(static_cast<unsigned>(batch)), BLOCK_THREADS, 0, pixels, v, scale.as<double>()) != TG_OK)
     return TG_FAILED;
   if (run_kernel(name, add_labels_kernel<T>, blocks_for(total), THREADS, 0, total, pixels, labels, v, scale.as<double>(),

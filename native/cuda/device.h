@@ -82,6 +82,7 @@ struct Pieces {
 int upload(void *to, const void *from, int64_t bytes);
 int download(void *to, const void *from, int64_t bytes);
 int copy(void *to, const void *from, int64_t bytes);
+int zero(void *to, int64_t bytes, const char *what); // fills with zero bytes
 int synchronize();
 int download_async(void *to, const void *from, int64_t bytes, void (*done)(void *context), void *context);
 

@@ -97,7 +97,7 @@ template <class T> int prox_lines(const tg_lines &g, const T *x, const T *lambda
   const int64_t threads = fallback < 64 ? fallback : 64;
   Scratch list((lines + 1) * static_cast<int64_t>(sizeof(int32_t))), workspace(fallback * TautStringWorkspace::bytes(g.n));
   if (!list.ok() || !workspace.ok()) return fail("prox1d: out of memory for lines of %lld samples", (long long)g.n);
-  int status = check(cudaMemsetAsync(list.as<void>(), 0, sizeof(int32_t), compute_stream()), "prox1d");
+  int status = zero(list.as<void>(), sizeof(int32_t), "prox1d");
   if (status != TG_OK) return status;
 
   const int tile_lines = lines_per_tile(g.n, sizeof(T));

@@ -214,8 +214,7 @@ public:
     const int64_t values = g.batch * g.values;
     const int32_t all = static_cast<int32_t>(g.batch);
     int status = upload(q_.pending, &all, sizeof all);
-    if (status == TG_OK)
-      status = check(cudaMemsetAsync(q_.states, 0, static_cast<size_t>(g.batch) * sizeof(DescentState), compute_stream()), NAME);
+    if (status == TG_OK) status = zero(q_.states, g.batch * int64_t(sizeof(DescentState)), NAME);
     if (status == TG_OK) status = run_kernel(NAME, singletons_kernel, blocks_for(values), THREADS, 0, values, g.values, q_.label);
     if (status == TG_OK) status = run_kernel(NAME, linearise_kernel, blocks_for(g.batch * g.pixels), THREADS, 0, q_, y, dual, lambda);
     if (status == TG_OK) status = run_kernel(NAME, flatten_kernel, blocks_for(values), THREADS, 0, values, g.values, q_.label);

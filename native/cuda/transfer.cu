@@ -69,6 +69,11 @@ int copy(void *to, const void *from, int64_t bytes) {
   return check(cudaMemcpyAsync(to, from, static_cast<size_t>(bytes), cudaMemcpyDeviceToDevice, compute_stream()), "copy");
 }
 
+int zero(void *to, int64_t bytes, const char *what) {
+  const Turn turn;
+  return check(cudaMemsetAsync(to, 0, static_cast<size_t>(bytes), compute_stream()), what);
+}
+
 int synchronize() {
   if (require_no_capture("synchronize") != TG_OK) return TG_FAILED;
   const Turn turn;

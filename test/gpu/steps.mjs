@@ -106,7 +106,11 @@ await test('batches on the copy stream arrive whole and in order, and their memo
     batch.release();
   }
   await source.close();
-  equal('means', sums.map((t) => t.item()), sums.map((_, k) => k + 1));
+  equal(
+    'means',
+    sums.map((t) => t.item()),
+    sums.map((_, k) => k + 1),
+  );
   for (const t of [...sums, w]) t.dispose();
   addon.synchronize();
   // The constant 1/n of the mean stays.
@@ -124,9 +128,11 @@ function error(dtype, shapes, options) {
       const own = [x, w, b].map((t) => t.to(device));
       const loss = (u, v, c) => ops.mean(ops.square(ops.convLayer2d(u, v, c, { ...options, relu: true })));
       const flat = (t) => ops.reshape(t, [t.shape[0], -1]);
-      return [ops.conv2d(own[0], own[1], options), ...grad((p) => loss(...p))(own), ops.matmul(flat(own[1]), flat(own[1]), { transposeB: true })].map(
-        values,
-      );
+      return [
+        ops.conv2d(own[0], own[1], options),
+        ...grad((p) => loss(...p))(own),
+        ops.matmul(flat(own[1]), flat(own[1]), { transposeB: true }),
+      ].map(values);
     });
   };
   const [expected, got] = [on('cpu'), on('cuda')];
@@ -140,12 +146,26 @@ function error(dtype, shapes, options) {
 }
 const KINDS = [
   [[[2, 16, 24, 20], [32, 16, 3, 3], [32]], { padding: 1 }],
-  [[[2, 8, 19, 23], [12, 4, 3, 5], [12]], { stride: 2, padding: [[1, 1], [2, 2]], dilation: [1, 2], groups: 2 }],
+  [
+    [[2, 8, 19, 23], [12, 4, 3, 5], [12]],
+    {
+      stride: 2,
+      padding: [
+        [1, 1],
+        [2, 2],
+      ],
+      dilation: [1, 2],
+      groups: 2,
+    },
+  ],
   [[[2, 8, 12, 12], [8, 1, 3, 3], [8]], { padding: 1, groups: 8 }],
   [[[1, 3, 10, 10], [4, 3, 4, 4], [4]], { padding: 'same' }],
 ];
 for (const [shapes, options] of KINDS) {
-  for (const [dtype, tolerance] of [['float32', 1e-5], ['float64', 1e-12]]) {
+  for (const [dtype, tolerance] of [
+    ['float32', 1e-5],
+    ['float64', 1e-12],
+  ]) {
     await test(`convolutions and products beside the CPU, ${dtype}, ${JSON.stringify(shapes[1])}, ${JSON.stringify(options)}`, () => {
       const worst = error(dtype, shapes, options);
       if (!(worst <= tolerance)) throw new Error(`off by ${worst}`);
