@@ -49,7 +49,7 @@ export interface TrainerOptions<Batch> {
 }
 
 export interface EvaluationOptions {
-  /** Updates between evaluations. */
+  /** Updates between evaluations. A run that ends between two ends with one more. */
   every: number;
   /** Its name among the log's metrics. Default `validation`. */
   name?: string;

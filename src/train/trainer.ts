@@ -126,12 +126,14 @@ export class Trainer<Batch> extends EventEmitter<TrainerEvents> {
       // Signals, timers and progress bars get their turn.
       await new Promise((resolve) => setImmediate(resolve));
     }
-    path = await this.#save(elapsed());
     const stoppedEarly = this.#exhausted() && this.#step < steps;
+    const aborted = signal?.aborted === true && this.#step < steps && !stoppedEarly;
+    if (!aborted) await this.#evaluateLast();
+    path = await this.#save(elapsed());
     return {
       steps: this.#step,
       stoppedEarly,
-      aborted: signal?.aborted === true && this.#step < steps && !stoppedEarly,
+      aborted,
       history: this.#history,
       checkpoint: path,
     };
@@ -198,6 +200,19 @@ export class Trainer<Batch> extends EventEmitter<TrainerEvents> {
     this.#unlogged.push(record);
     this.#reportToPlateau(value);
     return record;
+  }
+
+  /** The final weights take part in the choice of the best ones, whatever the step that a budget of time ends at. */
+  async #evaluateLast(): Promise<void> {
+    const { evaluation, folder } = this.#options;
+    const last = this.#history.at(-1);
+    const name = evaluation?.name ?? 'validation';
+    if (evaluation === undefined || last === undefined || name in last.metrics) return;
+    const value = await this.#evaluate(evaluation);
+    this.#history[this.#history.length - 1] = { ...last, metrics: { ...last.metrics, [name]: value } };
+    // The record may be in the log already.
+    if (folder !== undefined) await writeRunLog(join(folder, LOG_FILE), this.#history);
+    this.#unlogged = [];
   }
 
   /** The batch of a number, or null when the signal aborts first. */

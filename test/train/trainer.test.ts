@@ -170,4 +170,18 @@ describe('Trainer', () => {
     expect(() => makeTrainer({ training: { accumulate: 0 } })).toThrow(/accumulate/);
     expect(() => makeTrainer({ training: { clipNorm: -1 } })).toThrow(/clipNorm/);
   });
+
+  it('evaluates the final weights, once, when the run ends between two evaluations', async () => {
+    const folder = temporaryFolder();
+    const make = () => makeTrainer({ folder, steps: 5, training: { evaluation: { every: 2, run: (_m, step) => -step } } });
+    const { trainer } = make();
+    const { history } = await trainer.run();
+    expect(history.map(({ metrics }) => metrics.validation)).toEqual([undefined, -2, undefined, -4, -5]);
+    const again = make().trainer;
+    const seen: number[] = [];
+    again.on('evaluation', (value) => seen.push(value));
+    await again.resume();
+    expect((await again.run()).history).toEqual(history);
+    expect(seen).toEqual([]);
+  });
 });
