@@ -64,7 +64,7 @@ describe('tautgrad report', { timeout: 240_000 }, () => {
     expect(html).toContain('<h1>first and second compared</h1>');
     // Curves of both runs in every chart.
     const legends = html.split('<svg ').slice(1);
-    expect(legends).toHaveLength(5);
+    expect(legends).toHaveLength(6);
     for (const drawing of legends) for (const name of ['first', 'second']) expect(drawing).toMatch(new RegExp(`>(input layer: )?${name}<`));
     const marked = [...html.matchAll(/<tr class="marked"><th scope="row">([^<]*)<\/th><td>([^<]*)<\/td><td>([^<]*)<\/td><td>≠</g)];
     expect(marked.map(([, ...cells]) => cells)).toEqual([

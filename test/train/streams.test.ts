@@ -188,6 +188,8 @@ describe('Trainer', () => {
       'checkpoint',
       'step 3 true',
       'checkpoint',
+      // The run ends between two evaluations: with one of its final weights.
+      'evaluation 1 false',
       'checkpoint',
     ]);
   });
