@@ -28,6 +28,7 @@
       "native/cpu/scale_blur.cpp",
       "native/cpu/log_student.cpp",
       "native/cpu/softplus.cpp",
+      "native/cpu/batch_norm.cpp",
       "native/cpu/tridiagonal.cpp",
       "native/cpu/random.cpp",
       "native/cpu/optimizer.cpp",

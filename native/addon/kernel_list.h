@@ -44,6 +44,8 @@ static const Kernel KERNELS[] = {
     TG_KERNEL(scale_blur),
     TG_KERNEL(log_student),
     TG_KERNEL(softplus_derivative),
+    TG_KERNEL(batch_norm),
+    TG_KERNEL(batch_norm_gradient),
     TG_KERNEL(pttrf),
     TG_KERNEL(pttrs),
     TG_KERNEL(ptsv),

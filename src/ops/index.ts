@@ -1,3 +1,4 @@
+export * from './batch-norm.js';
 export * from './broadcast.js';
 export { checkFloat, checkTensor, type Operand, zerosOf } from './common.js';
 export * from './conv.js';
