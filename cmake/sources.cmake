@@ -25,6 +25,7 @@ set(TG_ISA_SOURCES
   native/cpu/log_student.cpp
   native/cpu/softplus.cpp
   native/cpu/batch_norm.cpp
+  native/cpu/softmax.cpp
   native/cpu/tridiagonal.cpp
   native/cpu/random.cpp
   native/cpu/optimizer.cpp
@@ -72,5 +73,6 @@ set(TG_CUDA_SOURCES
   native/cuda/log_student.cu
   native/cuda/softplus.cu
   native/cuda/batch_norm.cu
+  native/cuda/softmax.cu
   native/cuda/scale_blur.cu
   native/cuda/conv_frame.cu)

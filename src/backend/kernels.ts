@@ -300,6 +300,12 @@ export const batchNormGradient =
       dbias: Address,
     ]
   >('batch_norm_gradient');
+export const softmax = kernel<[dtype: D, lines: Lines, logOfIt: number, x: Address, y: Address]>('softmax');
+export const softmaxGradient =
+  kernel<[dtype: D, lines: Lines, logOfIt: number, y: Address, v: Address, out: Address]>('softmax_gradient');
+export const logSumExp = kernel<[dtype: D, lines: Lines, x: Address, labels: Address, y: Address, lse: Address]>('log_sum_exp');
+export const logSumExpGradient =
+  kernel<[dtype: D, lines: Lines, x: Address, labels: Address, lse: Address, v: Address, out: Address]>('log_sum_exp_gradient');
 export const pttrf = kernel<[dtype: D, lines: Lines, d: Address, e: Address, dOut: Address, lOut: Address, status: Address]>('pttrf');
 export const pttrs = kernel<[dtype: D, lines: Lines, d: Address, l: Address, b: Address, x: Address]>('pttrs');
 export const ptsv = kernel<[dtype: D, lines: Lines, d: Address, e: Address, b: Address, x: Address, status: Address]>('ptsv');

@@ -20,6 +20,7 @@ export * from './reduce.js';
 export * from './resize.js';
 export * from './rof.js';
 export * from './scale-blur.js';
+export * from './softmax.js';
 export * from './softplus.js';
 export * from './statistics.js';
 export * from './tridiagonal.js';

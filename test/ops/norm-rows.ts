@@ -1,5 +1,5 @@
 /** Rows of the table of primitives: normalisation. */
-import { ops, type Tensor } from '../../src/index.js';
+import { ops, type Tensor, tensor } from '../../src/index.js';
 import { normal, positive } from '../support/numeric.js';
 import { type Reference, reference } from '../support/reference.js';
 import type { Row } from '../support/rows.js';
@@ -50,6 +50,81 @@ function batchNormRows(): Row[] {
   );
 }
 
+function softmaxRows(): Row[] {
+  // Contiguous lines, shorter and longer than a vector; columns, less than a vector of them, and more than several.
+  const shapes: [number[], number][] = [
+    [[3, 4], -1],
+    [[2, 3, 37], -1],
+    [[2, 5, 3], 1],
+    [[3, 67], 0],
+    [[1, 2, 3, 21], 1],
+  ];
+  return shapes.flatMap(([shape, axis]): Row[] => {
+    const at = (axis + shape.length) % shape.length;
+    const lineOf = (x: Reference, index: readonly number[]): number[] => {
+      const line: number[] = [];
+      reference(x.shape, (other, i) => {
+        if (other.every((v, k) => k === at || v === index[k])) line.push(x.data[i] as number);
+        return 0;
+      });
+      return line;
+    };
+    const logSum = (v: readonly number[]): number => Math.log(v.reduce((s, w) => s + Math.exp(w), 0));
+    const reduced = shape.filter((_, i) => i !== at);
+    const unreduced = (index: readonly number[]): number[] => [...index.slice(0, at), 0, ...index.slice(at)];
+    const classes = shape[at] as number;
+    return [
+      {
+        covers: ['softmax', 'softmaxTangent', 'softmaxGradient'],
+        label: `softmax ${shape} along ${axis}`,
+        f: (x) => ops.softmax(x as Tensor, axis),
+        inputs: () => [normal(shape, 7)],
+        expected: (x) => reference(shape, (index, i) => Math.exp((x.data[i] as number) - logSum(lineOf(x, index)))),
+      },
+      {
+        covers: 'softmax',
+        label: `logSoftmax ${shape} along ${axis}`,
+        f: (x) => ops.logSoftmax(x as Tensor, axis),
+        inputs: () => [normal(shape, 8)],
+        expected: (x) => reference(shape, (index, i) => (x.data[i] as number) - logSum(lineOf(x, index))),
+      },
+      {
+        covers: ['logSumExp', 'logSumExpTangent', 'logSumExpGradient'],
+        label: `logSumExp ${shape} along ${axis}`,
+        f: (x) => ops.logSumExp(x as Tensor, { axis }),
+        inputs: () => [normal(shape, 9)],
+        expected: (x) => reference(reduced, (index) => logSum(lineOf(x, unreduced(index)))),
+      },
+      ...(at === 1
+        ? [
+            {
+              covers: 'logSumExp',
+              label: `crossEntropy ${shape}`,
+              f: (x: Tensor) =>
+                ops.crossEntropy(
+                  x,
+                  ops.reshape(
+                    tensor(Int32Array.from({ length: reduced.reduce((a, b) => a * b, 1) }, (_, i) => (2 * i + 1) % classes)),
+                    reduced,
+                  ),
+                ),
+              inputs: () => [normal(shape, 10)],
+              expected: (x: Reference) => {
+                const losses: number[] = [];
+                reference(reduced, (index, i) => {
+                  const line = lineOf(x, unreduced(index));
+                  losses.push(logSum(line) - (line[(2 * i + 1) % classes] as number));
+                  return 0;
+                });
+                return reference([], () => losses.reduce((a, b) => a + b, 0) / losses.length);
+              },
+            } as Row,
+          ]
+        : []),
+    ];
+  });
+}
+
 export function normRows(): Row[] {
-  return batchNormRows();
+  return [...batchNormRows(), ...softmaxRows()];
 }
