@@ -211,6 +211,12 @@ typedef struct tg_backend {
   /* out[o, k, i] = (exp(x[o, k, i] - lse[o, i]) - (1 where k is the label)) v[o, i] */
   int (*log_sum_exp_gradient)(int64_t dtype, const tg_lines *lines, const void *x, const void *labels, const void *lse, const void *v,
                               void *out);
+  /* Layer norm of rows, inner being 1: y = (x - mean) / sqrt(variance + epsilon) weight + bias with the statistics of each row. weight,
+   * bias: [n]; mean, variance: [outer]. The gradient as for batch_norm. */
+  int (*layer_norm)(int64_t dtype, const tg_lines *lines, double epsilon, const void *x, const void *weight, const void *bias, void *y,
+                    void *mean, void *variance);
+  int (*layer_norm_gradient)(int64_t dtype, const tg_lines *lines, double epsilon, const void *x, const void *weight, const void *mean,
+                             const void *variance, const void *dy, void *dx, void *dweight, void *dbias);
   /* Batched tridiagonal systems, LAPACK's meanings, systems along the middle axis; rhs has the layout of `lines`, d too; e, dl, du have n
    * - 1. status (int32 per system): 0, or the 1-based index of the first pivot that is not positive (pttrf) or is zero (gtsv). */
   int (*pttrf)(int64_t dtype, const tg_lines *lines, const void *d, const void *e, void *d_out, void *l_out, void *status);

@@ -50,6 +50,8 @@ static const Kernel KERNELS[] = {
     TG_KERNEL(softmax_gradient),
     TG_KERNEL(log_sum_exp),
     TG_KERNEL(log_sum_exp_gradient),
+    TG_KERNEL(layer_norm),
+    TG_KERNEL(layer_norm_gradient),
     TG_KERNEL(pttrf),
     TG_KERNEL(pttrs),
     TG_KERNEL(ptsv),

@@ -1,59 +1,24 @@
 // Batch norm of [outer, n, inner] with the statistics of each of the n channels, and its gradient: as many passes over memory as there are
 // tensors, as long as a channel fits in the second-level cache. A channel is summed in segments whose borders depend on the shape alone,
 // and the segments are joined in order: how they are shared out among threads changes no bit.
-#include "../kernels/normalization.h"
-#include "dispatch.hpp"
+#include "normalization.hpp"
 
 namespace tautgrad::cpu::TG_ISA {
 namespace {
 
 constexpr int64_t SEGMENT = 8192;    // positions of a channel that are summed together: both passes over them find them in the first-level cache
-constexpr int64_t BLOCK = 2048;      // elements summed in the element type before they go to a float64
 constexpr int64_t CACHED = 1 << 19;  // bytes of a channel's tensors that its task finds in the second-level cache the second time
 constexpr int64_t FEW = 8;           // channels: fewer are no work for many threads
 constexpr int64_t NARROW = 16;       // shorter runs are treated as columns
 constexpr int64_t COLUMN_TILE = 256; // neighbouring columns summed together
 
-int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
-
-// f(offset, length) for the runs of at most BLOCK elements that make up positions [begin, end) of channel c.
+// f(offset, length) for the runs of at most RUN elements that make up positions [begin, end) of channel c.
 template <class F> TG_INLINE void for_runs(const tg_lines &p, int64_t c, int64_t begin, int64_t end, const F &f) {
   while (begin < end) {
-    const int64_t i = begin % p.inner, length = smaller(smaller(p.inner - i, end - begin), BLOCK);
+    const int64_t i = begin % p.inner, length = smaller(smaller(p.inner - i, end - begin), RUN);
     f((begin / p.inner * p.n + c) * p.inner + i, length);
     begin += length;
   }
-}
-
-// sum_k f(offset k) of one or two terms: f(V *terms, lanes at k) on vectors, the same on a scalar for the rest.
-template <class T, int Terms, class F> TG_INLINE void sum_run(int64_t n, double (&total)[Terms], const F &f) {
-  constexpr int L = lanes<T>, UNROLL = 4;
-  int64_t k = 0;
-  if (n >= UNROLL * L) {
-    vec<T> acc[UNROLL][Terms] = {};
-    for (; k + UNROLL * L <= n; k += UNROLL * L)
-#pragma GCC unroll 4
-      for (int u = 0; u < UNROLL; ++u) f(acc[u], k + u * L, type_tag<vec<T>>{});
-    for (int t = 0; t < Terms; ++t)
-      total[t] += static_cast<double>(horizontal_sum<T>((acc[0][t] + acc[1][t]) + (acc[2][t] + acc[3][t])));
-  }
-  T rest[Terms] = {};
-  for (; k < n; ++k) f(rest, k, type_tag<T>{});
-  for (int t = 0; t < Terms; ++t) total[t] += static_cast<double>(rest[t]);
-}
-
-// What `at` reads: a vector, or an element.
-template <class T> TG_INLINE vec<T> read(const T *p, type_tag<vec<T>>) { return load(p); }
-template <class T> TG_INLINE T read(const T *p, type_tag<T>) { return *p; }
-template <class T> TG_INLINE vec<T> positive_part(vec<T> z) { return z < T(0) ? vec<T>{} : z; } // of NaN: NaN
-template <class V> TG_INLINE V where_positive(V z, V g) { return z > V{} ? g : V{}; }
-
-// y = f(V x at k) over a run.
-template <class T, class F> TG_INLINE void map_run(int64_t n, T *y, const F &f) {
-  constexpr int L = lanes<T>;
-  int64_t k = 0;
-  for (; k + L <= n; k += L) store(y + k, f([=](const T *p) TG_LAMBDA { return load(p + k); }));
-  if (k < n) store_partial(y + k, f([=](const T *p) TG_LAMBDA { return load_partial(p + k, n - k); }), n - k);
 }
 
 // One call of either kernel: how segments are summed into `Sums`, how a channel's are joined, and how a segment of the result is made.

@@ -23,6 +23,7 @@ void register_log_student(tg_backend *t);
 void register_softplus(tg_backend *t);
 void register_batch_norm(tg_backend *t);
 void register_softmax(tg_backend *t);
+void register_layer_norm(tg_backend *t);
 void register_tridiagonal(tg_backend *t);
 void register_random(tg_backend *t);
 void register_optimizer(tg_backend *t);

@@ -306,6 +306,26 @@ export const softmaxGradient =
 export const logSumExp = kernel<[dtype: D, lines: Lines, x: Address, labels: Address, y: Address, lse: Address]>('log_sum_exp');
 export const logSumExpGradient =
   kernel<[dtype: D, lines: Lines, x: Address, labels: Address, lse: Address, v: Address, out: Address]>('log_sum_exp_gradient');
+export const layerNorm =
+  kernel<
+    [dtype: D, lines: Lines, epsilon: number, x: Address, weight: Address, bias: Address, y: Address, mean: Address, variance: Address]
+  >('layer_norm');
+export const layerNormGradient =
+  kernel<
+    [
+      dtype: D,
+      lines: Lines,
+      epsilon: number,
+      x: Address,
+      weight: Address,
+      mean: Address,
+      variance: Address,
+      dy: Address,
+      dx: Address,
+      dweight: Address,
+      dbias: Address,
+    ]
+  >('layer_norm_gradient');
 export const pttrf = kernel<[dtype: D, lines: Lines, d: Address, e: Address, dOut: Address, lOut: Address, status: Address]>('pttrf');
 export const pttrs = kernel<[dtype: D, lines: Lines, d: Address, l: Address, b: Address, x: Address]>('pttrs');
 export const ptsv = kernel<[dtype: D, lines: Lines, d: Address, e: Address, b: Address, x: Address, status: Address]>('ptsv');

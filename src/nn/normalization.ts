@@ -1,6 +1,6 @@
 /** Batch and layer normalisation. */
 import { underlying } from '../autodiff/index.js';
-import { add, batchNorm, div, mul, normalize, relu, reshape, sqrt, sub } from '../ops/index.js';
+import { add, batchNorm, div, layerNorm, mul, relu, reshape, sqrt, sub } from '../ops/index.js';
 import { full, outsideScopes, type Tensor, tidy } from '../tensor/index.js';
 import { checkCount } from './conv.js';
 import { Buffer, constantParameter, Module, type Parameter } from './module.js';
@@ -109,10 +109,6 @@ export class LayerNorm extends Module {
   }
 
   override forward(x: Tensor): Tensor {
-    return tidy(() => {
-      const rank = this.weight.value.rank;
-      const axes = Array.from({ length: rank }, (_, i) => x.rank - rank + i);
-      return add(mul(normalize(x, axes, this.#epsilon), this.weight.value), this.bias.value);
-    });
+    return layerNorm(x, this.weight.value, this.bias.value, { epsilon: this.#epsilon });
   }
 }

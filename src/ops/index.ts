@@ -1,4 +1,3 @@
-export * from './batch-norm.js';
 export * from './broadcast.js';
 export { checkFloat, checkTensor, type Operand, zerosOf } from './common.js';
 export * from './conv.js';
@@ -11,6 +10,7 @@ export * from './gather.js';
 export * from './log-student.js';
 export * from './matmul.js';
 export * from './movement.js';
+export * from './normalization.js';
 export * from './padding.js';
 export * from './pooling.js';
 export * from './prox.js';

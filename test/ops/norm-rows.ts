@@ -50,6 +50,32 @@ function batchNormRows(): Row[] {
   );
 }
 
+function layerNormRows(): Row[] {
+  const cases: [number[], number[]][] = [
+    [[5, 4], [4]],
+    [
+      [2, 3, 7, 5],
+      [7, 5],
+    ],
+    [[40, 67], [67]],
+    [[9], [9]],
+  ];
+  return cases.map(
+    ([shape, last]): Row => ({
+      covers: ['layerNorm', 'layerNormTangent', 'layerNormGradient'],
+      label: `layerNorm ${shape} over ${last}`,
+      f: (x, w, b) => ops.layerNorm(x as Tensor, w as Tensor, b as Tensor, { epsilon: 0.1 }),
+      inputs: () => [ops.add(normal(shape, 3), 0.5), positive(last, 4), normal(last, 5, 0.3)],
+      expected: (x, w, b) =>
+        reference(shape, (_, i) => {
+          const [n, k] = [w.data.length, i % w.data.length];
+          const { mean, variance } = statistics(x.data.slice(i - k, i - k + n));
+          return (((x.data[i] as number) - mean) / Math.sqrt(variance + 0.1)) * (w.data[k] as number) + (b.data[k] as number);
+        }),
+    }),
+  );
+}
+
 function softmaxRows(): Row[] {
   // Contiguous lines, shorter and longer than a vector; columns, less than a vector of them, and more than several.
   const shapes: [number[], number][] = [
@@ -126,5 +152,5 @@ function softmaxRows(): Row[] {
 }
 
 export function normRows(): Row[] {
-  return [...batchNormRows(), ...softmaxRows()];
+  return [...batchNormRows(), ...layerNormRows(), ...softmaxRows()];
 }
