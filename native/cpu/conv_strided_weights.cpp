@@ -10,6 +10,10 @@ namespace {
 using V = vec<float>;
 constexpr int L = lanes<float>;
 constexpr int TILE = VECTOR_REGISTERS == 32 ? 8 : 4; // input channels (of three taps) times vectors of output channels in a register tile
+#ifndef TG_TOGETHER
+#define TG_TOGETHER 8
+#endif
+constexpr int TOGETHER = TG_TOGETHER; // input channels transformed at a time: they stay in L1 or near it while all places pass
 
 struct Plan : ResidueRows {
   int64_t tile_rows, blocks;      // groups of four output rows, blocks of them in an image
@@ -22,7 +26,9 @@ Plan make_plan(const Correlation<float> &k, int64_t first_row, int64_t first_col
   Plan p{};
   p.tile_rows = ceil_div(k.rows, 4);
   p.out = ceil_div(k.out, L) * L;
-  p.pitch = k.columns + 1;
+  const int64_t outside = -floor_div(first_column, 2); // pairs left of the image
+  p.lead = outside > 0 ? (L - outside % L) % L : 0;
+  p.pitch = ceil_div(p.lead + k.columns + 1, L) * L; // aligned for the stores; it is read pixel by pixel
   int64_t rows = ceil_div(96, k.columns); // a row of tiles, unless it is short
   rows = rows > p.tile_rows ? p.tile_rows : rows;
   p.blocks = ceil_div(p.tile_rows, rows);
@@ -112,17 +118,17 @@ void add_products(const Plan &p, int64_t rows, int64_t columns, const float *x, 
     for (int v = 0; v < N; ++v) store(sums + i * p.out + v * L, acc[i / 3][i % 3][v]);
 }
 
-// All channels of one place (or of the last four, a run of rows).
-void add_place(const Correlation<float> &k, const Plan &p, int64_t rows, const float *x, int64_t inner, const float *g, float *sums) {
-  const auto tile = [&](auto channels, auto vectors, int64_t c, int64_t o) {
-    constexpr int C = decltype(channels)::value, N = decltype(vectors)::value;
-    add_products<C, N>(p, rows, k.columns, x + c * p.channel, p.pitch, inner, g + o, sums + c * 3 * p.out + o);
+// `channels` input channels of one place (or of the last four, a run of rows).
+void add_place(const Plan &p, int64_t channels, int64_t rows, int64_t columns, const float *x, int64_t inner, const float *g, float *sums) {
+  const auto tile = [&](auto some, auto vectors, int64_t c, int64_t o) {
+    constexpr int C = decltype(some)::value, N = decltype(vectors)::value;
+    add_products<C, N>(p, rows, columns, x + c * p.channel, p.pitch, inner, g + o, sums + c * 3 * p.out + o);
   };
   using std::integral_constant;
   for (int64_t o = 0; o < p.out;) {
     const bool two = p.out - o >= 2 * L;
-    for (int64_t c = 0; c < k.in;) {
-      const int64_t left = k.in - c;
+    for (int64_t c = 0; c < channels;) {
+      const int64_t left = channels - c;
       const auto with = [&](auto vectors) {
         constexpr int most = TILE / decltype(vectors)::value;
         if constexpr (most >= 8)
@@ -154,7 +160,7 @@ int correlate_strided_weights(const Correlation<float> &k, const float *dy, floa
   float *partial = static_cast<float *>(scratch(CONV_SCRATCH_PARTIAL, p.parts * part * 4));
   if (!partial) return fail("conv_weights: out of memory for %lld partial weights", static_cast<long long>(p.parts * part));
   const int64_t inner = p.residue + (first_column % 2 != 0);
-  const int64_t x_elements = k.in * p.channel + 2 * L, g_elements = PLACES * p.gradient, zero_elements = ceil_div(k.width, L) * L;
+  const int64_t x_elements = TOGETHER * p.channel + 2 * L, g_elements = PLACES * p.gradient, zero_elements = ceil_div(k.width, L) * L;
   int failed = 0;
   parallel_for(p.parts * k.groups, [&](int64_t task) {
     const int64_t g = task % k.groups, own = task / k.groups;
@@ -172,9 +178,13 @@ int correlate_strided_weights(const Correlation<float> &k, const float *dy, floa
     for (int64_t block = own * p.blocks_per_part; block < last; ++block) {
       const int64_t planes = block / p.blocks * k.groups + g, tile_row = block % p.blocks * p.block_rows;
       transform_gradient(k, p, dy + planes * k.out * k.rows * k.columns, tile_row, gradient, bias);
-      transform_residue_rows(k, p, k.x + planes * k.in * k.h * k.width, tile_row, zeros, x);
-      for (int place = 0; place < KINDS; ++place) // the last four places are one run of rows
-        add_place(k, p, (place < 5 ? 1 : 4) * p.block_rows, x + place * p.place, inner, gradient + place * p.gradient, sums + place * kind);
+      for (int64_t c = 0; c < k.in; c += TOGETHER) {
+        const int64_t channels = k.in - c < TOGETHER ? k.in - c : TOGETHER;
+        transform_residue_rows(k, p, k.x + planes * k.in * k.h * k.width, c, channels, tile_row, zeros, x);
+        for (int place = 0; place < KINDS; ++place) // the last four places are one run of rows
+          add_place(p, channels, (place < 5 ? 1 : 4) * p.block_rows, k.columns, x + place * p.place, inner, gradient + place * p.gradient,
+                    sums + place * kind + c * 3 * p.out);
+      }
     }
   });
   if (failed) return fail("conv_weights: out of memory for a block of %lld rows", static_cast<long long>(4 * p.block_rows));
