@@ -93,14 +93,6 @@ struct ResidueRows {
   int64_t first_row, first_column; // the kernel's upper left tap
 };
 
-// Zeros: one as a rule, for which a call of memset would cost more than it does.
-TG_INLINE void clear_run(float *p, int64_t count) {
-  if (count == 1)
-    *p = 0;
-  else
-    for (int64_t j = 0; j < count; ++j) p[j] = 0;
-}
-
 // `channels` channels from `first_channel` on, which goes to `in`. `zeros` are a row of them.
 inline void transform_residue_rows(const Correlation<float> &k, const ResidueRows &p, const float *image, int64_t first_channel,
                                    int64_t channels, int64_t tile_row0, const float *zeros, float *in) {

@@ -182,7 +182,7 @@ int correlate_strided_weights(const Correlation<float> &k, const float *dy, floa
         const int64_t channels = k.in - c < TOGETHER ? k.in - c : TOGETHER;
         transform_residue_rows(k, p, k.x + planes * k.in * k.h * k.width, c, channels, tile_row, zeros, x);
         for (int place = 0; place < KINDS; ++place) // the last four places are one run of rows
-          add_place(p, channels, (place < 5 ? 1 : 4) * p.block_rows, k.columns, x + place * p.place, inner, gradient + place * p.gradient,
+          add_place(p, channels, (place < 5 ? 1 : 4) * p.block_rows, k.columns, x + p.lead + place * p.place, inner, gradient + place * p.gradient,
                     sums + place * kind + c * 3 * p.out);
       }
     }
