@@ -16,10 +16,10 @@ constexpr int TILE = VECTOR_REGISTERS == 32 ? 8 : 4; // input channels (of three
 constexpr int TOGETHER = TG_TOGETHER; // input channels transformed at a time: they stay in L1 or near it while all places pass
 
 struct Plan : ResidueRows {
-  int64_t tile_rows, blocks;      // groups of four output rows, blocks of them in an image
-  int64_t out;                    // output channels, whole vectors
-  int64_t gradient;               // elements between places of the transformed dy
-  int64_t parts, blocks_per_part; // partial results
+  int64_t tile_rows, blocks; // groups of four output rows, blocks of them in an image
+  int64_t out;               // output channels, whole vectors
+  int64_t gradient;          // elements between places of the transformed dy
+  int64_t parts;             // partial results
 };
 
 Plan make_plan(const Correlation<float> &k, int64_t first_row, int64_t first_column) {
@@ -40,9 +40,7 @@ Plan make_plan(const Correlation<float> &k, int64_t first_row, int64_t first_col
   p.gradient = p.block_rows * k.columns * p.out;
   p.first_row = first_row;
   p.first_column = first_column;
-  const int64_t blocks = k.n * p.blocks;
-  p.blocks_per_part = ceil_div(blocks, 16);
-  p.parts = ceil_div(blocks, p.blocks_per_part);
+  p.parts = k.n * p.blocks < 16 ? k.n * p.blocks : 16;
   return p;
 }
 
@@ -148,7 +146,7 @@ void add_place(const Plan &p, int64_t channels, int64_t rows, int64_t columns, c
 bool strided_weights_serves(const Correlation<float> &k) {
   int64_t row, column, index[3][3];
   const bool lanes_filled = 4 * k.out >= 3 * ceil_div(k.out, L) * L; // else the direct kernel, which wastes no lanes, is faster
-  return k.stride_h == 2 && k.stride_w == 2 && lanes_filled && k.in >= 8 && k.rows >= 4 && k.columns >= 8 &&
+  return k.n > 0 && k.stride_h == 2 && k.stride_w == 2 && lanes_filled && k.in >= 8 && k.rows >= 4 && k.columns >= 8 &&
          square_of_taps(k, row, column, index);
 }
 
@@ -174,8 +172,7 @@ int correlate_strided_weights(const Correlation<float> &k, const float *dy, floa
     float *sums = partial + own * part + g * k.in * 3 * p.out, *bias = db ? partial + own * part + KINDS * kind + g * p.out : nullptr;
     for (int q = 0; q < KINDS; ++q) memset(sums + q * kind, 0, static_cast<size_t>(k.in * 3 * p.out) * sizeof(float));
     if (bias) memset(bias, 0, static_cast<size_t>(p.out) * sizeof(float));
-    const int64_t last = (own + 1) * p.blocks_per_part < k.n * p.blocks ? (own + 1) * p.blocks_per_part : k.n * p.blocks;
-    for (int64_t block = own * p.blocks_per_part; block < last; ++block) {
+    for (int64_t block = own * k.n * p.blocks / p.parts; block < (own + 1) * k.n * p.blocks / p.parts; ++block) {
       const int64_t planes = block / p.blocks * k.groups + g, tile_row = block % p.blocks * p.block_rows;
       transform_gradient(k, p, dy + planes * k.out * k.rows * k.columns, tile_row, gradient, bias);
       for (int64_t c = 0; c < k.in; c += TOGETHER) {

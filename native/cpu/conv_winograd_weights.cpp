@@ -16,7 +16,7 @@ struct Plan {
   int64_t tile_rows, tile_columns, block_rows, block_columns, tiles;
   int64_t in, out;           // channels, padded to whole vectors
   int64_t point_x, point_dy; // elements between points
-  int64_t blocks_h, blocks_w, parts, blocks_per_part;
+  int64_t blocks_h, blocks_w, blocks, parts; // of the batch; partial results
   int64_t first_row, first_column;
 };
 
@@ -36,9 +36,8 @@ Plan make_plan(const Correlation<float> &k, int64_t first_row, int64_t first_col
   p.point_dy = p.tiles * p.out + L;
   p.blocks_h = ceil_div(p.tile_rows, p.block_rows);
   p.blocks_w = ceil_div(p.tile_columns, p.block_columns);
-  const int64_t blocks = k.n * p.blocks_h * p.blocks_w;
-  p.blocks_per_part = ceil_div(blocks, 16);
-  p.parts = ceil_div(blocks, p.blocks_per_part);
+  p.blocks = k.n * p.blocks_h * p.blocks_w;
+  p.parts = p.blocks < 16 ? p.blocks : 16;
   p.first_row = first_row;
   p.first_column = first_column;
   return p;
@@ -57,6 +56,9 @@ template <int Rows> struct Window {
         V d[6];
 #pragma GCC unroll 6
         for (int i = 0; i < Rows; ++i) d[i] = rows[i] ? load(rows[i] + c * plane + column) : V{};
+#pragma GCC unroll 6
+        for (int i = 0; i < Rows; ++i)
+          if (rows[i]) __builtin_prefetch(rows[i] + c * plane + column + L);
         visit(c, d);
       }
       return;
@@ -225,7 +227,6 @@ int correlate_winograd_weights(const Correlation<float> &k, const float *dy, flo
   if (!partial) return fail("conv_weights: out of memory for %lld partial weights", static_cast<long long>(p.parts * part));
 
   int failed = 0;
-  const int64_t blocks = k.n * p.blocks_h * p.blocks_w;
   parallel_for(p.parts * k.groups, [&](int64_t task) {
     const int64_t g = task % k.groups, own = task / k.groups;
     const int64_t x_elements = 36 * p.point_x, g_elements = 36 * p.point_dy, sum_elements = 36 * p.out * p.in;
@@ -239,8 +240,7 @@ int correlate_winograd_weights(const Correlation<float> &k, const float *dy, flo
     memset(sums, 0, static_cast<size_t>(sum_elements) * sizeof(float));
     float *bias = db ? partial + own * part + weights + g * p.out : nullptr;
     if (bias) memset(bias, 0, static_cast<size_t>(p.out) * sizeof(float));
-    const int64_t last = (own + 1) * p.blocks_per_part < blocks ? (own + 1) * p.blocks_per_part : blocks;
-    for (int64_t block = own * p.blocks_per_part; block < last; ++block) {
+    for (int64_t block = own * p.blocks / p.parts; block < (own + 1) * p.blocks / p.parts; ++block) {
       const int64_t bw = block % p.blocks_w, bh = block / p.blocks_w % p.blocks_h, image = block / (p.blocks_w * p.blocks_h);
       transform_input(k, p, k.x + (image * k.groups + g) * k.in * k.h * k.width, bh * p.block_rows, bw * p.block_columns, x);
       transform_gradient(k, p, dy + (image * k.groups + g) * k.out * k.rows * k.columns, bh * p.block_rows, bw * p.block_columns,
