@@ -67,7 +67,6 @@ set(TG_CUDA_SOURCES
   native/cuda/dykstra.cu
   native/cuda/prox3d.cu
   native/cuda/rof.cu
-  native/cuda/rof_volume.cu
   native/cuda/rof_derivative.cu
   native/cuda/fourier.cu
   native/cuda/radon.cu
