@@ -3,7 +3,7 @@ import { EventEmitter } from 'node:events';
 import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { valueAndGrad } from '../nn/index.js';
-import { clipByGlobalNorm, GradientAccumulator, MovingAverage, schedules } from '../optim/index.js';
+import { GradientAccumulator, MovingAverage, schedules } from '../optim/index.js';
 import { defaultGenerator, outsideScopes, type Tensor, tensor, tidy } from '../tensor/index.js';
 import { disposeCheckpoint, type JsonObject, readCheckpoint, writeCheckpoint } from './checkpoint.js';
 import type { EvaluationOptions, TrainerEvents, TrainerOptions, TrainingResult } from './options.js';
@@ -274,7 +274,7 @@ export class Trainer<Batch> extends EventEmitter<TrainerEvents> {
       if (!Number.isFinite(loss)) {
         throw new RangeError(`The loss became ${loss} at step ${this.#step}: lower the learning rate or check the data`);
       }
-      optimizer.step(clipNorm === undefined ? gradients : clipByGlobalNorm(gradients, clipNorm).gradients);
+      optimizer.step(gradients, clipNorm === undefined ? {} : { clipNorm });
       this.#average?.update();
       return { loss, metrics: first.metrics?.(loss) ?? {} };
     });
