@@ -60,6 +60,8 @@ static const Kernel KERNELS[] = {
     TG_KERNEL(random_normal),
     TG_KERNEL(adam),
     TG_KERNEL(sgd),
+    TG_KERNEL(global_norm),
+    TG_KERNEL(moving_average),
     TG_KERNEL(prox1d),
     TG_KERNEL(prox1d_newton),
     TG_KERNEL(prox1d_average),
@@ -75,9 +77,6 @@ static const Kernel KERNELS[] = {
     TG_KERNEL(prox3d),
     TG_KERNEL(random_uniform_at),
     TG_KERNEL(random_normal_at),
-    TG_KERNEL(adam_at),
-    TG_KERNEL(sgd_at),
-    TG_KERNEL(adam_rates),
 };
 constexpr int KERNEL_COUNT = sizeof KERNELS / sizeof KERNELS[0];
 
