@@ -18,6 +18,7 @@ template <class T, bool Contiguous> class LineFunnel {
   using L = Lanes<double>;
   using V = L::V;
   enum { W = L::width, BLOCK = 8, VECTORS = BLOCK / W };
+  typedef T Part __attribute__((vector_size(W * sizeof(T)), aligned(sizeof(T)), may_alias));
   struct Block {
     V v[VECTORS];
   };
@@ -41,7 +42,7 @@ public:
     lower_ = {m + 3 * size, m + 4 * size, m + 5 * size, 0, 0};
   }
 
-  void solve() {
+  TG_INLINE void solve() {
     // Partial sums about a rough centre stay small, and with them their rounding.
     const int64_t probes = n_ < 16 ? n_ : 16;
     for (int64_t i = 0; i < probes; ++i) centre_ += sample(i * n_ / probes) / double(probes);
@@ -79,9 +80,9 @@ public:
   }
 
 private:
-  double sample(int64_t i) const { return double(x_[i * stride_]); }
+  TG_INLINE double sample(int64_t i) const { return double(x_[i * stride_]); }
 
-  static void start(Chain &c, double at, double height) {
+  static TG_INLINE void start(Chain &c, double at, double height) {
     c.head = c.tail = 0;
     c.at[0] = at;
     c.height[0] = height;
@@ -97,14 +98,13 @@ private:
   // A new end on the side of `own` takes the corners that it hides; with all of them gone, the path follows the other side (Along) as far
   // as that end bars the way.
   template <Side Along> TG_INLINE void make_room(Chain &own, Chain &other, double at, double height) {
-    for (; own.tail > own.head; --own.tail)
-      if (!(own.height[own.tail] + (at - own.at[own.tail]) * own.slope[own.tail - 1] >= height)) return;
+    own.tail = visible(own, at, height);
+    if (own.tail > own.head) return;
     if (!barred(other, at, height)) return;
     do {
-      if (apex_side_ == Along && other.head + BLOCK <= other.tail &&
-          other.at[other.head + BLOCK] - other.at[other.head] == double(BLOCK)) {
-        const int count = advance_block<Along>(other, at, height);
-        if (count < BLOCK) break;
+      if (apex_side_ == Along && other.head + BLOCK <= other.tail && other.at[other.head + BLOCK] == double(apex_at_ + BLOCK) &&
+          (Along == UPPER ? sample(apex_at_) >= previous_ : sample(apex_at_) <= previous_)) {
+        if (!advance_block<Along>(other, at, height)) break;
       } else
         advance<Along>(other);
     } while (barred(other, at, height));
@@ -133,48 +133,53 @@ private:
     if (apex_side_ > 0 && value < previous_) value = previous_;
     if (apex_side_ < 0 && value > previous_) value = previous_;
     previous_ = value;
-    fill(end, T(value));
+    if (end - apex_at_ == 1)
+      y_[apex_at_ * stride_] = T(value);
+    else
+      fill(y_ + apex_at_ * stride_, stride_, end - apex_at_, T(value));
     apex_at_ = end;
     apex_side_ = side;
   }
 
   TG_INLINE double accurate(int64_t end, int side) const {
-    const double base = sample(apex_at_), turn = double(side - apex_side_) * width_;
-    const double pull = side == apex_side_ ? 0 : turn; // infinite widths included
+    const double base = sample(apex_at_), pull = side == apex_side_ ? 0 : double(side - apex_side_) * width_; // infinite widths included
     if (end - apex_at_ == 1) return base + pull;
-    double sum = 0;
-    int64_t i = apex_at_;
-    if (end - i >= 2 * BLOCK) {
-      Block sums{};
-      for (; i + BLOCK <= end; i += BLOCK) {
-        const Block x = load(i);
-        for (int v = 0; v < VECTORS; ++v) sums.v[v] += x.v[v] - base;
-      }
-      for (int v = 0; v < VECTORS; ++v)
-        for (int lane = 0; lane < W; ++lane) sum += sums.v[v][lane];
+    return base + (sum_about(base, x_ + apex_at_ * stride_, stride_, end - apex_at_) + pull) / double(end - apex_at_);
+  }
+
+  // These two stand outside, so that what the funnel keeps can stay in registers.
+  static __attribute__((noinline)) double sum_about(double base, const T *x, int64_t stride, int64_t count) {
+    V lanes[VECTORS] = {};
+    int64_t i = 0;
+    for (; i + BLOCK <= count; i += BLOCK) {
+      const Block b = load(x + i * stride, stride);
+      for (int v = 0; v < VECTORS; ++v) lanes[v] += b.v[v] - base;
     }
-    for (; i < end; ++i) sum += sample(i) - base;
-    return base + (sum + pull) / double(end - apex_at_);
+    double sum = 0;
+    for (int v = 0; v < VECTORS; ++v)
+      for (int lane = 0; lane < W; ++lane) sum += lanes[v][lane];
+    for (; i < count; ++i) sum += double(x[i * stride]) - base;
+    return sum;
   }
 
-  TG_INLINE void fill(int64_t end, T value) {
-    int64_t i = apex_at_;
+  static __attribute__((noinline)) void fill(T *y, int64_t stride, int64_t count, T value) {
+    int64_t i = 0;
     if (Contiguous)
-      for (; i + Lanes<T>::width <= end; i += Lanes<T>::width) Lanes<T>::store(y_ + i, Lanes<T>::splat(value));
-    for (; i < end; ++i) y_[i * stride_] = value;
+      for (; i + Lanes<T>::width <= count; i += Lanes<T>::width) Lanes<T>::store(y + i, Lanes<T>::splat(value));
+    for (; i < count; ++i) y[i * stride] = value;
   }
 
-  TG_INLINE Block load(int64_t i) const {
-    typedef T Part __attribute__((vector_size(W * sizeof(T)), aligned(sizeof(T)), may_alias));
+  static TG_INLINE Block load(const T *x, int64_t stride) {
     Block b;
     for (int v = 0; v < VECTORS; ++v) {
       if (Contiguous)
-        b.v[v] = __builtin_convertvector(*reinterpret_cast<const Part *>(x_ + i + v * W), V);
+        b.v[v] = __builtin_convertvector(*reinterpret_cast<const Part *>(x + v * W), V);
       else
-        for (int lane = 0; lane < W; ++lane) b.v[v][lane] = sample(i + v * W + lane);
+        for (int lane = 0; lane < W; ++lane) b.v[v][lane] = double(x[(v * W + lane) * stride]);
     }
     return b;
   }
+  TG_INLINE Block load(int64_t i) const { return load(x_ + i * stride_, stride_); }
 
   template <int Distance, int... I> static TG_INLINE V shifted(V v, std::integer_sequence<int, I...>) {
     return __builtin_shufflevector(v, V{}, (I < Distance ? int(W) : I - Distance)...);
@@ -198,8 +203,14 @@ private:
     constexpr unsigned ALL = (1u << BLOCK) - 1;
     // The first sample is compared with the slope of the chain's end instead.
     const double first = sample(k - 1) - centre_;
-    if ((rising | 1) == ALL && first >= upper_.slope[upper_.tail - 1]) return follow<UPPER>(upper_, lower_, k, sum, x);
-    if ((falling | 1) == ALL && -first >= lower_.slope[lower_.tail - 1]) return follow<LOWER>(lower_, upper_, k, sum, x);
+    if ((rising | 1) == ALL) {
+      if (first >= upper_.slope[upper_.tail - 1]) return follow<UPPER>(upper_, lower_, k, sum, x);
+      return hold<UPPER>(upper_, lower_, k, sum, x, alone);
+    }
+    if ((falling | 1) == ALL) {
+      if (-first >= lower_.slope[lower_.tail - 1]) return follow<LOWER>(lower_, upper_, k, sum, x);
+      return hold<LOWER>(lower_, upper_, k, sum, x, alone);
+    }
     // No block that holds the last sample against the trend can do better.
     const unsigned up = ~rising & ALL & ~1u, down = ~falling & ALL & ~1u, against = up < down ? up : down;
     *alone = against ? 31 - __builtin_clz(against) : 1;
@@ -211,8 +222,8 @@ private:
     V steps;
     for (int i = 0; i < W; ++i) steps[i] = i;
     for (int v = 0; v < VECTORS; ++v) {
-      const V slope = x.v[v] - centre_, sums = prefix_sums<1>(slope) + sum;
-      sum = sums[W - 1];
+      const V slope = x.v[v] - centre_, own_sums = prefix_sums<1>(slope), sums = own_sums + sum;
+      sum += own_sums[W - 1]; // the only chain from block to block
       L::store(own.slope + tail + v * W, Along == UPPER ? slope : -slope);
       L::store(own.height + tail + 1 + v * W, Along == UPPER ? width_ + sums : width_ - sums);
       L::store(own.at + tail + 1 + v * W, steps + double(k + v * W));
@@ -224,29 +235,76 @@ private:
     return sum;
   }
 
-  // From an apex on this side along corners one sample apart, up to BLOCK of them: their values are their samples.
-  template <Side Along> TG_INLINE int advance_block(Chain &c, double at, double height) {
-    unsigned passed = 0;
-    const Block x = load(apex_at_);
-    typedef T Part __attribute__((vector_size(W * sizeof(T)), aligned(sizeof(T)), may_alias));
-    Block values;
-    for (int v = 0; v < VECTORS; ++v) {
-      const V h = L::load(c.height + c.head + v * W), p = L::load(c.at + c.head + v * W), s = L::load(c.slope + c.head + v * W);
-      const V reach = h + (at - p) * s, limit = L::splat(-height);
-      passed |= L::bits(L::either(L::less(reach, limit), L::equal(reach, limit))) << (v * W);
-      values.v[v] = Along == UPPER ? L::max(x.v[v], L::splat(previous_)) : L::min(x.v[v], L::splat(previous_));
-      if (Contiguous) // what is not passed yet is written again later
-        *reinterpret_cast<Part *>(y_ + apex_at_ + v * W) = __builtin_convertvector(values.v[v], Part);
+  // A block that bends towards the side `own`, but arrives with a smaller slope than that chain's end. Where the line from the chain to the
+  // last gate's end is no less steep than the last sample, it passes below the ends between; those of the other side, which bend away, are
+  // hidden anyway. So the last gate is all there is to see. (What it makes of the path on the other side holds in any case: no end of the
+  // block can hide the corners that it passes there.)
+  template <Side Along> TG_INLINE double hold(Chain &own, Chain &other, int64_t k, double sum, const Block &x, int64_t *alone) {
+    constexpr Side Against = Along == UPPER ? LOWER : UPPER;
+    const double all = sum + total(x), turned = Along == UPPER ? all : -all, at = double(k + BLOCK - 1);
+    const double high = width_ + turned, low = width_ - turned, last = sample(k + BLOCK - 2) - centre_;
+    int64_t tail = visible(own, at, high);
+    if (tail == own.head && barred(other, at, high)) {
+      make_room<Against>(own, other, at, high);
+      tail = own.tail;
     }
-    const int count = __builtin_ctz(~passed | 1u << BLOCK);
-    double plain[BLOCK];
-    for (int v = 0; v < VECTORS; ++v) L::store(plain + v * W, values.v[v]);
-    if (!Contiguous)
-      for (int i = 0; i < count; ++i) y_[(apex_at_ + i) * stride_] = T(plain[i]);
-    if (count) previous_ = plain[count - 1];
+    const double slope = (high - own.height[tail]) / (at - own.at[tail]);
+    if (!((Along == UPPER ? last : -last) <= slope)) {
+      *alone = BLOCK / 2;
+      return sum;
+    }
+    own.tail = tail;
+    make_room<Along>(other, own, at, low);
+    push(own, at, high);
+    push(other, at, low);
+    return all;
+  }
+
+  TG_INLINE double total(const Block &x) const {
+    V lanes = L::splat(0);
+    for (int v = 0; v < VECTORS; ++v) lanes += x.v[v] - centre_;
+    return prefix_sums<1>(lanes)[W - 1];
+  }
+
+  // The last corner of a chain that a new end on its side leaves visible.
+  static TG_INLINE int64_t visible(const Chain &c, double at, double height) {
+    int64_t tail = c.tail;
+    while (tail > c.head && c.height[tail] + (at - c.at[tail]) * c.slope[tail - 1] >= height) --tail;
+    return tail;
+  }
+
+  // From an apex on this side along up to BLOCK corners one sample apart: their values are their samples. Returns whether all were passed.
+  template <Side Along> TG_INLINE bool advance_block(Chain &c, double at, double height) {
+    unsigned passed = 0;
+    V steps;
+    for (int i = 0; i < W; ++i) steps[i] = i;
+    const V limit = L::splat(-height);
+    const Block x = load(apex_at_);
+    double below = c.height[c.head];
+    for (int v = 0; v < VECTORS; ++v) {
+      // Slopes and heights once more, as loading them soon after they were stored would stall.
+      const V slope = Along == UPPER ? x.v[v] - centre_ : centre_ - x.v[v], sums = prefix_sums<1>(slope);
+      const V reach = (below - slope + sums) + (at - double(apex_at_ + v * W) - steps) * slope;
+      passed |= L::bits(L::either(L::less(reach, limit), L::equal(reach, limit))) << (v * W);
+      below += sums[W - 1];
+    }
+    // As a branch, so that nothing waits for the count.
+    const int count = passed == (1u << BLOCK) - 1 ? int(BLOCK) : __builtin_ctz(~passed);
+    if (Contiguous) // what is not passed yet is written again later
+      for (int v = 0; v < VECTORS; ++v) *reinterpret_cast<Part *>(y_ + apex_at_ + v * W) = *reinterpret_cast<const Part *>(x_ + apex_at_ + v * W);
+    else
+      for (int i = 0; i < count; ++i) y_[(apex_at_ + i) * stride_] = x_[(apex_at_ + i) * stride_];
+    if (passed == (1u << BLOCK) - 1) {
+      previous_ = sample(apex_at_ + BLOCK - 1);
+      c.head += BLOCK;
+      apex_at_ += BLOCK;
+      return true;
+    }
+    if (count == 0) return false;
+    previous_ = sample(apex_at_ + count - 1);
     c.head += count;
     apex_at_ += count;
-    return count;
+    return false;
   }
 
   const int64_t n_, stride_;
