@@ -17,7 +17,7 @@ namespace {
 template <class T, bool Contiguous> class LineFunnel {
   using L = Lanes<double>;
   using V = L::V;
-  enum { W = L::width, BLOCK = 8, VECTORS = BLOCK / W };
+  enum { W = L::width, BLOCK = 16, VECTORS = BLOCK / W };
   typedef T Part __attribute__((vector_size(W * sizeof(T)), aligned(sizeof(T)), may_alias));
   struct Block {
     V v[VECTORS];
@@ -291,7 +291,8 @@ private:
     // As a branch, so that nothing waits for the count.
     const int count = passed == (1u << BLOCK) - 1 ? int(BLOCK) : __builtin_ctz(~passed);
     if (Contiguous) // what is not passed yet is written again later
-      for (int v = 0; v < VECTORS; ++v) *reinterpret_cast<Part *>(y_ + apex_at_ + v * W) = *reinterpret_cast<const Part *>(x_ + apex_at_ + v * W);
+      for (int v = 0; v < VECTORS; ++v)
+        *reinterpret_cast<Part *>(y_ + apex_at_ + v * W) = *reinterpret_cast<const Part *>(x_ + apex_at_ + v * W);
     else
       for (int i = 0; i < count; ++i) y_[(apex_at_ + i) * stride_] = x_[(apex_at_ + i) * stride_];
     if (passed == (1u << BLOCK) - 1) {
