@@ -6,7 +6,8 @@
 namespace tautgrad::cpu::TG_ISA {
 namespace {
 
-constexpr int64_t SEGMENT = 8192;    // positions of a channel that are summed together: both passes over them find them in the first-level cache
+constexpr int64_t SEGMENT =
+    8192; // positions of a channel that are summed together: both passes over them find them in the first-level cache
 constexpr int64_t CACHED = 1 << 19;  // bytes of a channel's tensors that its task finds in the second-level cache the second time
 constexpr int64_t FEW = 8;           // channels: fewer are no work for many threads
 constexpr int64_t NARROW = 16;       // shorter runs are treated as columns

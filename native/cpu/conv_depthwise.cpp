@@ -113,8 +113,7 @@ template <class T> void pack_plane(const Correlation<T> &k, const Layout &l, con
         T *odd = out + plane;
         clear_ends(out, l.lead + begin, l.lead + whole, l.pitch);
         clear_ends(odd, l.lead + begin, l.lead + whole, l.pitch);
-        if (begin < whole)
-          split_pixels(line + 2 * (l.first_column + begin), whole - begin, out + l.lead + begin, odd + l.lead + begin);
+        if (begin < whole) split_pixels(line + 2 * (l.first_column + begin), whole - begin, out + l.lead + begin, odd + l.lead + begin);
         if (single) out[l.lead + whole] = line[k.width - 1];
       } else {
         for (int64_t b = 0; b < l.column_residues; ++b, out += plane) {

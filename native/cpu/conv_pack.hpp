@@ -10,11 +10,11 @@ namespace {
 
 // The packed input of one task and how it is read.
 struct Layout {
-  int64_t row_residues, column_residues;     // residues kept: the stride, or 1 where the taps use a single one
-  int64_t first_row, first_column;           // smallest quotient of a tap's shift by the stride
-  int64_t row_span, column_span;             // largest minus smallest quotient
-  int64_t lead, pitch;                       // elements before the first packed one of a row, and of a row
-  int64_t plane_rows, channel_stride;        // rows; elements
+  int64_t row_residues, column_residues; // residues kept: the stride, or 1 where the taps use a single one
+  int64_t first_row, first_column;       // smallest quotient of a tap's shift by the stride
+  int64_t row_span, column_span;         // largest minus smallest quotient
+  int64_t lead, pitch;                   // elements before the first packed one of a row, and of a row
+  int64_t plane_rows, channel_stride;    // rows; elements
   bool flat; // output pixels are numbered through rows of `pitch` instead of row by row: little is wasted on narrow images
 };
 

@@ -1,5 +1,5 @@
-// Layer norm of contiguous rows, and its gradient: a row is read from memory once. The gradients in weight and bias are summed over segments
-// of rows whose borders depend on the shape alone, and the segments in order.
+// Layer norm of contiguous rows, and its gradient: a row is read from memory once. The gradients in weight and bias are summed over
+// segments of rows whose borders depend on the shape alone, and the segments in order.
 #include "normalization.hpp"
 
 namespace tautgrad::cpu::TG_ISA {

@@ -20,8 +20,7 @@ template <class T, int Terms, class F> TG_INLINE void sum_run(int64_t n, double 
     for (; k + UNROLL * L <= n; k += UNROLL * L)
 #pragma GCC unroll 4
       for (int u = 0; u < UNROLL; ++u) f(acc[u], k + u * L, type_tag<vec<T>>{});
-    for (int t = 0; t < Terms; ++t)
-      total[t] += static_cast<double>(horizontal_sum<T>((acc[0][t] + acc[1][t]) + (acc[2][t] + acc[3][t])));
+    for (int t = 0; t < Terms; ++t) total[t] += static_cast<double>(horizontal_sum<T>((acc[0][t] + acc[1][t]) + (acc[2][t] + acc[3][t])));
   }
   T rest[Terms] = {};
   for (; k < n; ++k) f(rest, k, type_tag<T>{});

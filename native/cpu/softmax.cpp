@@ -1,5 +1,5 @@
-// softmax, log softmax and log sum exp along the middle axis of [outer, n, inner], and their gradients. A line is read from memory once; the
-// further passes over it find it in the cache. Columns lie side by side in vectors.
+// softmax, log softmax and log sum exp along the middle axis of [outer, n, inner], and their gradients. A line is read from memory once;
+// the further passes over it find it in the cache. Columns lie side by side in vectors.
 #include "dispatch.hpp"
 #include "vector_math.hpp"
 
@@ -8,8 +8,8 @@
 namespace tautgrad::cpu::TG_ISA {
 namespace {
 
-constexpr int64_t BLOCK = 2048;  // exponentials summed in the element type before they go to a float64
-constexpr int64_t ROWS = 16;     // of columns: summed by themselves, so that rounding errors do not add up over long axes
+constexpr int64_t BLOCK = 2048;   // exponentials summed in the element type before they go to a float64
+constexpr int64_t ROWS = 16;      // of columns: summed by themselves, so that rounding errors do not add up over long axes
 constexpr int64_t WORK = 1 << 13; // elements of one task
 
 template <class T> TG_INLINE vec<T> load_filled(const T *p, int64_t count, T rest) {
@@ -190,8 +190,7 @@ template <class T, class Row, class Column> int over_lines(const tg_lines &p, co
       const int64_t o = task / tiles, first = task % tiles * width, last = first + width < p.inner ? first + width : p.inner;
       int64_t i = first;
       for (; i + V * L <= last; i += V * L) columns(Columns<T, V>{p.n, p.inner, V * L}, o * p.n * p.inner + i, o * p.inner + i);
-      for (; i < last; i += L)
-        columns(Columns<T, 1>{p.n, p.inner, last - i < L ? last - i : L}, o * p.n * p.inner + i, o * p.inner + i);
+      for (; i < last; i += L) columns(Columns<T, 1>{p.n, p.inner, last - i < L ? last - i : L}, o * p.n * p.inner + i, o * p.inner + i);
     }
   });
   return TG_OK;
@@ -266,9 +265,8 @@ int log_sum_exp_gradient(int64_t dtype, const tg_lines *p, const void *x_, const
         [=](int64_t o) {
           const T level = lse[o], factor = v[o];
           T *line = out + o * n;
-          over_row(x + o * n, n, T(0), [=](vec<T> u, int64_t k, int64_t count) TG_LAMBDA {
-            put(line + k, vector_math<T>::exp(u - level) * factor, count);
-          });
+          over_row(x + o * n, n, T(0),
+                   [=](vec<T> u, int64_t k, int64_t count) TG_LAMBDA { put(line + k, vector_math<T>::exp(u - level) * factor, count); });
           if (labels) line[labels[o]] -= factor;
         },
         [=](auto columns, int64_t at, int64_t line) {

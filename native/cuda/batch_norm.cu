@@ -56,7 +56,9 @@ __global__ void normalize_kernel(tg_lines p, double epsilon, bool relu, const T 
 }
 
 // What comes back through the ReLU.
-template <class T> __device__ inline T passed(const Normalization<T> &f, bool relu, T x, T dy) { return relu && !(f(x) > T(0)) ? T(0) : dy; }
+template <class T> __device__ inline T passed(const Normalization<T> &f, bool relu, T x, T dy) {
+  return relu && !(f(x) > T(0)) ? T(0) : dy;
+}
 
 template <class T>
 __global__ void products_kernel(tg_lines p, int64_t total, int64_t parts, double epsilon, bool relu, const T *x, const T *weight,
@@ -104,8 +106,8 @@ __global__ void gradient_kernel(tg_lines p, double epsilon, bool relu, const T *
   }
 }
 
-int batch_norm(int64_t dtype, const tg_lines *p, double epsilon, int64_t relu, const void *x_, const void *weight, const void *bias, void *y,
-               void *mean_, void *variance_) {
+int batch_norm(int64_t dtype, const tg_lines *p, double epsilon, int64_t relu, const void *x_, const void *weight, const void *bias,
+               void *y, void *mean_, void *variance_) {
   return with_real(dtype, "batch_norm", [&](auto tag) {
     using T = typename decltype(tag)::type;
     const T *x = static_cast<const T *>(x_);
@@ -125,7 +127,8 @@ int batch_norm(int64_t dtype, const tg_lines *p, double epsilon, int64_t relu, c
 }
 
 int batch_norm_gradient(int64_t dtype, const tg_lines *p, double epsilon, int64_t relu, const void *x_, const void *weight_,
-                        const void *bias_, const void *mean_, const void *variance_, const void *dy_, void *dx, void *dweight, void *dbias) {
+                        const void *bias_, const void *mean_, const void *variance_, const void *dy_, void *dx, void *dweight,
+                        void *dbias) {
   return with_real(dtype, "batch_norm_gradient", [&](auto tag) {
     using T = typename decltype(tag)::type;
     const T *x = static_cast<const T *>(x_), *weight = static_cast<const T *>(weight_), *bias = static_cast<const T *>(bias_),

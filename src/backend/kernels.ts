@@ -313,8 +313,7 @@ export const batchNormGradient =
     ]
   >('batch_norm_gradient');
 export const softmax = kernel<[dtype: D, lines: Lines, logOfIt: number, x: Address, y: Address]>('softmax');
-export const softmaxGradient =
-  kernel<[dtype: D, lines: Lines, logOfIt: number, y: Address, v: Address, out: Address]>('softmax_gradient');
+export const softmaxGradient = kernel<[dtype: D, lines: Lines, logOfIt: number, y: Address, v: Address, out: Address]>('softmax_gradient');
 export const logSumExp = kernel<[dtype: D, lines: Lines, x: Address, labels: Address, y: Address, lse: Address]>('log_sum_exp');
 export const logSumExpGradient =
   kernel<[dtype: D, lines: Lines, x: Address, labels: Address, lse: Address, v: Address, out: Address]>('log_sum_exp_gradient');
@@ -345,8 +344,7 @@ export const gtsv = kernel<[dtype: D, lines: Lines, dl: Address, d: Address, du:
 export const randomUniform = kernel<[dtype: D, n: number, seed: number, offset: number, y: Address]>('random_uniform');
 export const randomNormal = kernel<[dtype: D, n: number, seed: number, offset: number, y: Address]>('random_normal');
 /** rates: float64 [groups, RATES], factor: 0 or one float64, both in memory of the parameters' device. */
-export const adam =
-  kernel<[parts: Parts, rates: Address, beta1: number, beta2: number, epsilon: number, factor: Address]>('adam');
+export const adam = kernel<[parts: Parts, rates: Address, beta1: number, beta2: number, epsilon: number, factor: Address]>('adam');
 export const sgd = kernel<[parts: Parts, rates: Address, momentum: number, nesterov: number, factor: Address]>('sgd');
 /** out: float64 [2], the norm and the factor that limits it. */
 export const globalNorm = kernel<[parts: Parts, limit: number, out: Address]>('global_norm');

@@ -141,11 +141,7 @@ export const logSumExpGradientPrimitive: Primitive<LineParams> = definePrimitive
     ],
   },
   jvp: (primals, tangents, params) =>
-    jvpFlat(
-      ([x, , v, labels]) => [mul(residual(x!, labels, params), reshape(v!, withOnes(x!.shape, [params.axis])))],
-      primals,
-      tangents,
-    ),
+    jvpFlat(([x, , v, labels]) => [mul(residual(x!, labels, params), reshape(v!, withOnes(x!.shape, [params.axis])))], primals, tangents),
 });
 
 function alongLines([x, , v, labels]: readonly Tensor[], params: LineParams): Tensor {
