@@ -5,7 +5,7 @@
  * the sentence for the calling thread. Data (NaN, Inf, denormals) never makes a kernel fail or read out of bounds.
  *
  * Calling convention of the addon: each argument travels as a double (pointers and sizes are exact below 2^53),
- * and each struct below consists of int64_t members only, so that it travels as that many doubles.
+ * and each struct below but tg_parts consists of int64_t members only, so that it travels as that many doubles.
  */
 #ifndef TAUTGRAD_BACKEND_H
 #define TAUTGRAD_BACKEND_H
@@ -17,7 +17,7 @@
 extern "C" {
 #endif
 
-#define TG_BACKEND_VERSION 3
+#define TG_BACKEND_VERSION 4
 #define TG_MAX_RANK 8
 
 /* TG_UNSUPPORTED: this backend has no kernel for these arguments, and nothing was written: the caller computes on the CPU. */
@@ -38,6 +38,25 @@ typedef struct tg_dims {
   int64_t rank;
   int64_t d[TG_MAX_RANK];
 } tg_dims;
+
+/* Tensors that one call works through together, so that many small ones cost one launch. The members that a kernel does not mention are
+ * not looked at. Travels as the count and the host's address of rows of TG_PART_NUMBERS doubles: these members in this order. */
+typedef struct tg_part {
+  int64_t dtype; /* TG_F32 or TG_F64 */
+  int64_t n;
+  int64_t group; /* which row of the call's rates */
+  void *value;   /* changed in place */
+  const void *source;
+  void *first, *second; /* the optimiser's state; NULL where it keeps none */
+} tg_part;
+#define TG_PART_NUMBERS 7
+typedef struct tg_parts {
+  int64_t count;
+  const tg_part *part;
+} tg_parts;
+
+/* float64 numbers of a group of parameters: tg_backend.adam, tg_backend.sgd. */
+#define TG_RATES 4
 
 typedef enum tg_unary_op {
   TG_NEG = 0,
@@ -196,6 +215,30 @@ typedef struct tg_backend {
   int (*log_student)(int64_t dtype, int64_t order, double nu, int64_t n, const void *x, const void *a, const void *b, void *y);
   /* y = softplus^(order)(x) a b, order 1 to 3; a, b: NULL (both, or b) or like x. */
   int (*softplus_derivative)(int64_t dtype, int64_t order, int64_t n, const void *x, const void *a, const void *b, void *y);
+  /* Batch norm of x [outer, n, inner] with the statistics of each of the n channels: y = (x - mean) weight / sqrt(variance + epsilon) +
+   * bias per channel, then 0 where that is negative if relu is 1. weight, bias, mean, variance: [n]; the variance is the biased one. */
+  int (*batch_norm)(int64_t dtype, const tg_lines *lines, double epsilon, int64_t relu, const void *x, const void *weight, const void *bias,
+                    void *y, void *mean, void *variance);
+  /* Its transposed derivative applied to dy, the statistics being functions of x; mean, variance: as batch_norm left them. dx: NULL or
+   * like x; dweight, dbias: [n]. */
+  int (*batch_norm_gradient)(int64_t dtype, const tg_lines *lines, double epsilon, int64_t relu, const void *x, const void *weight,
+                             const void *bias, const void *mean, const void *variance, const void *dy, void *dx, void *dweight,
+                             void *dbias);
+  /* Along the middle axis of [outer, n, inner]: y = softmax(x), or its logarithm with log_of_it 1. */
+  int (*softmax)(int64_t dtype, const tg_lines *lines, int64_t log_of_it, const void *x, void *y);
+  /* Its transposed derivative at the result y: y (v - sum y v), or v - exp(y) sum v for the logarithm. */
+  int (*softmax_gradient)(int64_t dtype, const tg_lines *lines, int64_t log_of_it, const void *y, const void *v, void *out);
+  /* lse[o, i] = log sum_k exp(x[o, k, i]); with labels (int32 [outer, inner]; else NULL, and y too) y = lse - x at the label. */
+  int (*log_sum_exp)(int64_t dtype, const tg_lines *lines, const void *x, const void *labels, void *y, void *lse);
+  /* out[o, k, i] = (exp(x[o, k, i] - lse[o, i]) - (1 where k is the label)) v[o, i] */
+  int (*log_sum_exp_gradient)(int64_t dtype, const tg_lines *lines, const void *x, const void *labels, const void *lse, const void *v,
+                              void *out);
+  /* Layer norm of rows, inner being 1: y = (x - mean) / sqrt(variance + epsilon) weight + bias with the statistics of each row. weight,
+   * bias: [n]; mean, variance: [outer]. The gradient as for batch_norm. */
+  int (*layer_norm)(int64_t dtype, const tg_lines *lines, double epsilon, const void *x, const void *weight, const void *bias, void *y,
+                    void *mean, void *variance);
+  int (*layer_norm_gradient)(int64_t dtype, const tg_lines *lines, double epsilon, const void *x, const void *weight, const void *mean,
+                             const void *variance, const void *dy, void *dx, void *dweight, void *dbias);
   /* Batched tridiagonal systems, LAPACK's meanings, systems along the middle axis; rhs has the layout of `lines`, d too; e, dl, du have n
    * - 1. status (int32 per system): 0, or the 1-based index of the first pivot that is not positive (pttrf) or is zero (gtsv). */
   int (*pttrf)(int64_t dtype, const tg_lines *lines, const void *d, const void *e, void *d_out, void *l_out, void *status);
@@ -207,12 +250,20 @@ typedef struct tg_backend {
   int (*random_uniform)(int64_t dtype, int64_t n, int64_t seed, int64_t offset, void *y); /* [0, 1) */
   int (*random_normal)(int64_t dtype, int64_t n, int64_t seed, int64_t offset, void *y);
 
-  /* ---- optimisers, in place ---- */
-  /* step counts from 1; decoupled decay is AdamW's, otherwise decay is added to the gradient */
-  int (*adam)(int64_t dtype, int64_t n, void *param, const void *gradient, void *m, void *v, double lr, double beta1, double beta2,
-              double epsilon, double decay, int64_t decoupled, int64_t step);
-  int (*sgd)(int64_t dtype, int64_t n, void *param, const void *gradient, void *velocity /* NULL without momentum */, double lr,
-             double momentum, double dampening, double decay, int64_t nesterov, int64_t first_step);
+  /* ---- optimisers, in place: value is the parameter, source its gradient ----
+   * rates: float64 [groups, TG_RATES] and factor: NULL or one float64, both in memory of the backend, so that a captured step finds new
+   * ones there. The factor scales every gradient first. */
+  /* g = factor source + penalty value;  first = beta1 first + (1 - beta1) g;  second = beta2 second + (1 - beta2) g^2;
+   * value = shrink value - rate first / (sqrt(second) root + epsilon);  rates: {rate, root, shrink, penalty} */
+  int (*adam)(const tg_parts *parts, const void *rates, double beta1, double beta2, double epsilon, const void *factor);
+  /* g = factor source + penalty value;  with first: first = carried first + take g, and g = nesterov ? g + momentum first : first;
+   * value -= rate g;  rates: {rate, take, carried, penalty} */
+  int (*sgd)(const tg_parts *parts, const void *rates, double momentum, int64_t nesterov, const void *factor);
+  /* out: float64 [2], the Euclidean norm of all sources together, summed in float64, and min(1, limit / norm), which is 1 for a norm that
+   * is no number. */
+  int (*global_norm)(const tg_parts *parts, double limit, void *out);
+  /* value = decay value + (1 - decay) source */
+  int (*moving_average)(const tg_parts *parts, double decay);
 
   /* ---- total variation (float32 and float64) ---- */
   /* y = argmin 1/2|y - x|^2 + sum_e lambda_line w_e |y_{e+1} - y_e| per line. lambda: [outer*inner]; weights: NULL or [outer, n-1, inner],
@@ -272,16 +323,9 @@ typedef struct tg_backend {
   int (*capture_end)(int64_t keep, void **graph);
   int (*graph_launch)(void *graph);
   int (*graph_destroy)(void *graph);
-  /* Kernels whose numbers a replay finds in memory of the device. state: float64 [2], {seed, offset} of random_uniform. rates: float64 [3],
-   * from adam_rates, or {lr, take, carried} with the velocity u = carried u + take g. */
+  /* Kernels whose numbers a replay finds in memory of the device. state: float64 [2], {seed, offset} of random_uniform. */
   int (*random_uniform_at)(int64_t dtype, int64_t n, const void *state, void *y);
   int (*random_normal_at)(int64_t dtype, int64_t n, const void *state, void *y);
-  int (*adam_at)(int64_t dtype, int64_t n, void *param, const void *gradient, void *m, void *v, const void *rates, double beta1,
-                 double beta2, double epsilon, double penalty);
-  int (*sgd_at)(int64_t dtype, int64_t n, void *param, const void *gradient, void *velocity, const void *rates, double momentum,
-                double decay, int64_t nesterov);
-  /* On the CPU alone: rates = {lr / (1 - beta1^step), 1 / sqrt(1 - beta2^step), decoupled ? 1 - lr decay : 1}. */
-  int (*adam_rates)(double lr, double beta1, double beta2, double decay, int64_t decoupled, int64_t step, void *rates);
 
   /* ---- batches on their way to the device; NULL where a backend has none ----
    * A stage is page-locked memory in front of the block `to`. stage_send copies from the host's memory, which is free at once, and then to

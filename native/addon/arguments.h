@@ -4,6 +4,7 @@
 #include "../backend.h"
 
 #include <tuple>
+#include <vector>
 
 namespace tautgrad::addon {
 
@@ -72,6 +73,29 @@ template <> struct Argument<const tg_dims *> {
     for (int64_t i = 0; i < value.rank; ++i) value.d[i] = static_cast<int64_t>(r.next());
   }
   const tg_dims *get() const { return &value; }
+};
+
+// Rows of host memory, whose addresses say which device is meant as those of the argument block do.
+template <> struct Argument<const tg_parts *> {
+  std::vector<tg_part> rows;
+  mutable tg_parts value{};
+  explicit Argument(Reader &r) : rows(static_cast<size_t>(r.next())) {
+    Reader row{static_cast<const double *>(Address(r.next()).pointer)};
+    for (tg_part &part : rows) {
+      part.dtype = static_cast<int64_t>(row.next());
+      part.n = static_cast<int64_t>(row.next());
+      part.group = static_cast<int64_t>(row.next());
+      part.value = Argument<void *>(row).get();
+      part.source = Argument<void *>(row).get();
+      part.first = Argument<void *>(row).get();
+      part.second = Argument<void *>(row).get();
+    }
+    r.devices |= row.devices;
+  }
+  const tg_parts *get() const {
+    value = {static_cast<int64_t>(rows.size()), rows.data()};
+    return &value;
+  }
 };
 
 // Parameter structs consist of int64_t members only.

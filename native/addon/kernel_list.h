@@ -44,6 +44,14 @@ static const Kernel KERNELS[] = {
     TG_KERNEL(scale_blur),
     TG_KERNEL(log_student),
     TG_KERNEL(softplus_derivative),
+    TG_KERNEL(batch_norm),
+    TG_KERNEL(batch_norm_gradient),
+    TG_KERNEL(softmax),
+    TG_KERNEL(softmax_gradient),
+    TG_KERNEL(log_sum_exp),
+    TG_KERNEL(log_sum_exp_gradient),
+    TG_KERNEL(layer_norm),
+    TG_KERNEL(layer_norm_gradient),
     TG_KERNEL(pttrf),
     TG_KERNEL(pttrs),
     TG_KERNEL(ptsv),
@@ -52,6 +60,8 @@ static const Kernel KERNELS[] = {
     TG_KERNEL(random_normal),
     TG_KERNEL(adam),
     TG_KERNEL(sgd),
+    TG_KERNEL(global_norm),
+    TG_KERNEL(moving_average),
     TG_KERNEL(prox1d),
     TG_KERNEL(prox1d_newton),
     TG_KERNEL(prox1d_average),
@@ -67,9 +77,6 @@ static const Kernel KERNELS[] = {
     TG_KERNEL(prox3d),
     TG_KERNEL(random_uniform_at),
     TG_KERNEL(random_normal_at),
-    TG_KERNEL(adam_at),
-    TG_KERNEL(sgd_at),
-    TG_KERNEL(adam_rates),
 };
 constexpr int KERNEL_COUNT = sizeof KERNELS / sizeof KERNELS[0];
 

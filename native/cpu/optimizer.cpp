@@ -1,4 +1,4 @@
-// Optimiser steps, in place. Coefficients that depend on the step alone are worked out once in float64.
+// Optimiser steps, in place: the tensors of a call are cut into tasks together, so that many small ones keep every thread busy.
 #include "dispatch.hpp"
 
 #include "../kernels/optimizer.h"
@@ -6,104 +6,123 @@
 namespace tautgrad::cpu::TG_ISA {
 namespace {
 
-// Adam (Kingma, Ba 2015, algorithm 1) and AdamW (Loshchilov, Hutter 2019, algorithm 2):
-//   m = b1 m + (1 - b1) g;  v = b2 v + (1 - b2) g^2;  p -= lr (m / (1 - b1^t)) / (sqrt(v / (1 - b2^t)) + epsilon)
-template <class T>
-void adam_step(int64_t n, T *param, const T *gradient, T *m, T *v, const kernels::AdamRates &rates, double beta1, double beta2,
-               double epsilon, double decay) {
-  const T rate = static_cast<T>(rates.rate), root = static_cast<T>(rates.root), eps = static_cast<T>(epsilon);
-  const T keep1 = static_cast<T>(beta1), take1 = static_cast<T>(1 - beta1), keep2 = static_cast<T>(beta2),
-          take2 = static_cast<T>(1 - beta2);
-  const T shrink = static_cast<T>(rates.shrink), penalty = static_cast<T>(decay);
-  for_chunks(n, [=](int64_t begin, int64_t end) {
-    constexpr int L = lanes<T>;
-    auto update = [=](vec<T> p, vec<T> g, vec<T> &mi, vec<T> &vi) TG_LAMBDA {
-      g = penalty == T(0) ? g : g + penalty * p;
-      mi = keep1 * mi + take1 * g;
-      vi = keep2 * vi + take2 * (g * g);
-      vec<T> deviation = vi;
-      for (int l = 0; l < L; ++l) deviation[l] = __builtin_sqrt(deviation[l]);
-      return shrink * p - rate * mi / (deviation * root + eps);
-    };
-    int64_t i = begin;
-    for (; i + L <= end; i += L) {
-      vec<T> mi = load(m + i), vi = load(v + i);
-      store(param + i, update(load(param + i), load(gradient + i), mi, vi));
-      store(m + i, mi);
-      store(v + i, vi);
-    }
-    if (const int64_t rest = end - i; rest > 0) {
-      vec<T> mi = load_partial(m + i, rest), vi = load_partial(v + i, rest);
-      store_partial(param + i, update(load_partial(param + i, rest), load_partial(gradient + i, rest), mi, vi), rest);
-      store_partial(m + i, mi, rest);
-      store_partial(v + i, vi, rest);
-    }
-  });
-}
+// The cut of all tensors into tasks of CHUNK elements at most; it depends on their sizes only.
+struct Tasks {
+  const tg_parts &parts;
+  int64_t *after; // tasks of this tensor and of those before it
+  int64_t count = 0;
+  double elements = 0;
 
-int adam(int64_t dtype, int64_t n, void *param, const void *gradient, void *m, void *v, double lr, double beta1, double beta2,
-         double epsilon, double decay, int64_t decoupled, int64_t step) {
-  return with_real(dtype, "adam", [&](auto tag) {
-    using T = typename decltype(tag)::type;
-    adam_step(n, static_cast<T *>(param), static_cast<const T *>(gradient), static_cast<T *>(m), static_cast<T *>(v),
-              kernels::adam_rates(lr, beta1, beta2, decay, decoupled != 0, step), beta1, beta2, epsilon, decoupled ? 0 : decay);
+  explicit Tasks(const tg_parts &p) : parts(p), after(static_cast<int64_t *>(scratch(0, (p.count + 1) * int64_t(sizeof(int64_t))))) {
+    for (int64_t k = 0; after && k < parts.count; ++k) {
+      after[k] = count += (parts.part[k].n + CHUNK - 1) / CHUNK;
+      elements += static_cast<double>(parts.part[k].n);
+    }
+  }
+
+  // body(type_tag, part, begin, end, task) for every task.
+  template <class Body> int run(const char *kernel, const Body &body) const {
+    if (!after) return fail("%s: out of memory", kernel);
+    for_tasks(count, 8 * elements, [&](int64_t task) {
+      int64_t low = 0, high = parts.count - 1; // the first tensor that ends after this task
+      while (low < high) {
+        const int64_t middle = (low + high) / 2;
+        if (after[middle] > task)
+          high = middle;
+        else
+          low = middle + 1;
+      }
+      const tg_part &part = parts.part[low];
+      const int64_t begin = (task - (low > 0 ? after[low - 1] : 0)) * CHUNK, end = begin + CHUNK < part.n ? begin + CHUNK : part.n;
+      if (part.dtype == TG_F64)
+        body(type_tag<double>{}, part, begin, end, task);
+      else
+        body(type_tag<float>{}, part, begin, end, task);
+    });
     return TG_OK;
+  }
+};
+
+double factor_of(const void *factor) { return factor ? *static_cast<const double *>(factor) : 1; }
+const double *rates_of(const void *rates, const tg_part &part) { return static_cast<const double *>(rates) + TG_RATES * part.group; }
+
+template <class T> void adam_range(const kernels::AdamStep<T> &step, const tg_part &part, int64_t begin, int64_t end) {
+  constexpr int L = lanes<T>;
+  T *param = static_cast<T *>(part.value), *m = static_cast<T *>(part.first), *v = static_cast<T *>(part.second);
+  const T *gradient = static_cast<const T *>(part.source);
+  const auto root = [](vec<T> x) TG_LAMBDA {
+    for (int l = 0; l < L; ++l) x[l] = __builtin_sqrt(x[l]);
+    return x;
+  };
+  int64_t i = begin;
+  for (; i + L <= end; i += L) {
+    vec<T> mi = load(m + i), vi = load(v + i);
+    store(param + i, step(load(param + i), load(gradient + i), mi, vi, root));
+    store(m + i, mi);
+    store(v + i, vi);
+  }
+  if (const int64_t rest = end - i; rest > 0) {
+    vec<T> mi = load_partial(m + i, rest), vi = load_partial(v + i, rest);
+    store_partial(param + i, step(load_partial(param + i, rest), load_partial(gradient + i, rest), mi, vi, root), rest);
+    store_partial(m + i, mi, rest);
+    store_partial(v + i, vi, rest);
+  }
+}
+
+int adam(const tg_parts *parts, const void *rates, double beta1, double beta2, double epsilon, const void *factor) {
+  return Tasks(*parts).run("adam", [&](auto tag, const tg_part &part, int64_t begin, int64_t end, int64_t) {
+    using T = typename decltype(tag)::type;
+    adam_range<T>({rates_of(rates, part), factor_of(factor), beta1, beta2, epsilon}, part, begin, end);
   });
 }
 
-int adam_rates(double lr, double beta1, double beta2, double decay, int64_t decoupled, int64_t step, void *rates) {
-  *static_cast<kernels::AdamRates *>(rates) = kernels::adam_rates(lr, beta1, beta2, decay, decoupled != 0, step);
+int sgd(const tg_parts *parts, const void *rates, double momentum, int64_t nesterov, const void *factor) {
+  return Tasks(*parts).run("sgd", [&](auto tag, const tg_part &part, int64_t begin, int64_t end, int64_t) {
+    using T = typename decltype(tag)::type;
+    const kernels::SgdStep<T> step(rates_of(rates, part), factor_of(factor), momentum, nesterov != 0);
+    T *param = static_cast<T *>(part.value), *velocity = static_cast<T *>(part.first);
+    const T *gradient = static_cast<const T *>(part.source);
+    if (velocity)
+      for (int64_t i = begin; i < end; ++i) param[i] = step.with_velocity(param[i], gradient[i], velocity[i]);
+    else
+      for (int64_t i = begin; i < end; ++i) param[i] = step.plain(param[i], gradient[i]);
+  });
+}
+
+// A task's sum of squares in float64, in eight running sums that the compiler keeps in vectors.
+template <class T> double squares(const T *x, int64_t begin, int64_t end) {
+  double sums[8] = {};
+  int64_t i = begin;
+  for (; i + 8 <= end; i += 8)
+    for (int l = 0; l < 8; ++l) sums[l] += static_cast<double>(x[i + l]) * static_cast<double>(x[i + l]);
+  for (; i < end; ++i) sums[0] += static_cast<double>(x[i]) * static_cast<double>(x[i]);
+  return ((sums[0] + sums[1]) + (sums[2] + sums[3])) + ((sums[4] + sums[5]) + (sums[6] + sums[7]));
+}
+
+int global_norm(const tg_parts *parts, double limit, void *out) {
+  const Tasks tasks(*parts);
+  double *shares = static_cast<double *>(scratch(1, (tasks.count + 1) * int64_t(sizeof(double))));
+  if (!shares) return fail("global_norm: out of memory");
+  const int status = tasks.run("global_norm", [&](auto tag, const tg_part &part, int64_t begin, int64_t end, int64_t task) {
+    using T = typename decltype(tag)::type;
+    shares[task] = squares(static_cast<const T *>(part.source), begin, end);
+  });
+  if (status != TG_OK) return status;
+  double sum = 0;
+  for (int64_t t = 0; t < tasks.count; ++t) sum += shares[t];
+  double *result = static_cast<double *>(out);
+  result[0] = __builtin_sqrt(sum);
+  result[1] = kernels::clipping_factor(result[0], limit);
   return TG_OK;
 }
 
-int adam_at(int64_t dtype, int64_t n, void *param, const void *gradient, void *m, void *v, const void *rates, double beta1, double beta2,
-            double epsilon, double penalty) {
-  return with_real(dtype, "adam_at", [&](auto tag) {
+int moving_average(const tg_parts *parts, double decay) {
+  return Tasks(*parts).run("moving_average", [&](auto tag, const tg_part &part, int64_t begin, int64_t end, int64_t) {
     using T = typename decltype(tag)::type;
-    adam_step(n, static_cast<T *>(param), static_cast<const T *>(gradient), static_cast<T *>(m), static_cast<T *>(v),
-              *static_cast<const kernels::AdamRates *>(rates), beta1, beta2, epsilon, penalty);
-    return TG_OK;
-  });
-}
-
-// Momentum SGD as in Sutskever, Martens, Dahl, Hinton (2013), in PyTorch's parametrisation:
-//   u = momentum u + (1 - dampening) g (u = g at the first step);  p -= lr (nesterov ? g + momentum u : u)
-template <class T>
-void sgd_step(int64_t n, T *param, const T *gradient, T *velocity, double lr, double momentum, double taken, double kept, double decay,
-              bool nesterov) {
-  const T rate = static_cast<T>(lr), penalty = static_cast<T>(decay), keep = static_cast<T>(momentum), take = static_cast<T>(taken),
-          carried = static_cast<T>(kept);
-  for_chunks(n, [=](int64_t begin, int64_t end) {
-    for (int64_t i = begin; i < end; ++i) {
-      T g = penalty == T(0) ? gradient[i] : gradient[i] + penalty * param[i];
-      if (velocity) {
-        const T u = carried == T(0) ? take * g : carried * velocity[i] + take * g;
-        velocity[i] = u;
-        g = nesterov ? g + keep * u : u;
-      }
-      param[i] -= rate * g;
-    }
-  });
-}
-
-int sgd(int64_t dtype, int64_t n, void *param, const void *gradient, void *velocity, double lr, double momentum, double dampening,
-        double decay, int64_t nesterov, int64_t first_step) {
-  return with_real(dtype, "sgd", [&](auto tag) {
-    using T = typename decltype(tag)::type;
-    sgd_step(n, static_cast<T *>(param), static_cast<const T *>(gradient), static_cast<T *>(velocity), lr, momentum,
-             first_step ? 1 : 1 - dampening, first_step ? 0 : momentum, decay, nesterov != 0);
-    return TG_OK;
-  });
-}
-
-int sgd_at(int64_t dtype, int64_t n, void *param, const void *gradient, void *velocity, const void *rates, double momentum, double decay,
-           int64_t nesterov) {
-  return with_real(dtype, "sgd_at", [&](auto tag) {
-    using T = typename decltype(tag)::type;
-    const double *r = static_cast<const double *>(rates);
-    sgd_step(n, static_cast<T *>(param), static_cast<const T *>(gradient), static_cast<T *>(velocity), r[0], momentum, r[1], r[2], decay,
-             nesterov != 0);
-    return TG_OK;
+    const T keep = static_cast<T>(decay), take = static_cast<T>(1 - decay);
+    T *average = static_cast<T *>(part.value);
+    const T *value = static_cast<const T *>(part.source);
+    for (int64_t i = begin; i < end; ++i) average[i] = keep * average[i] + take * value[i];
   });
 }
 
@@ -112,9 +131,8 @@ int sgd_at(int64_t dtype, int64_t n, void *param, const void *gradient, void *ve
 void register_optimizer(tg_backend *t) {
   t->adam = adam;
   t->sgd = sgd;
-  t->adam_rates = adam_rates;
-  t->adam_at = adam_at;
-  t->sgd_at = sgd_at;
+  t->global_norm = global_norm;
+  t->moving_average = moving_average;
 }
 
 } // namespace tautgrad::cpu::TG_ISA

@@ -1,5 +1,5 @@
-// Anisotropic total variation of grids by one of two methods, image by image to a certified gap. All decisions are taken on the device, grid
-// by grid; the host reads two counters when the gap was worked out.
+// Anisotropic total variation of grids by one of two methods, image by image to a certified gap. All decisions are taken on the device,
+// grid by grid; the host reads two counters when the gap was worked out.
 //
 // Dykstra's method over the axes: dual block-coordinate descent whose blocks are the line proxes of one axis. p_k = in_k - out_k is the
 // residual of the proxes along the k-th axis of the cycle, y = x - sum_k p_k after every cycle:
@@ -181,10 +181,9 @@ private:
 } // namespace
 
 template <class T>
-int dykstra(const char *name, const SweepProblem<T> &p, TvWay way, double tolerance, int64_t max_iterations, const T *init, T *y,
-            T *dual, int32_t *labels, double *report, const int32_t *cancel) {
-  return DykstraSolver<T>(name, p).solve(way, tolerance, max_iterations, p.axes == 2 ? init : nullptr, y, dual, labels, report,
-                                         cancel);
+int dykstra(const char *name, const SweepProblem<T> &p, TvWay way, double tolerance, int64_t max_iterations, const T *init, T *y, T *dual,
+            int32_t *labels, double *report, const int32_t *cancel) {
+  return DykstraSolver<T>(name, p).solve(way, tolerance, max_iterations, p.axes == 2 ? init : nullptr, y, dual, labels, report, cancel);
 }
 
 template int dykstra<float>(const char *, const SweepProblem<float> &, TvWay, double, int64_t, const float *, float *, float *, int32_t *,

@@ -91,8 +91,7 @@ template <class T> __global__ void __launch_bounds__(BLOCK_THREADS) deviation_ke
 }
 
 // spread: [batch] on the device.
-template <class T>
-int image_spread(const char *name, int64_t batch, int64_t channels, int64_t pixels, const T *x, ImageSpread *spread) {
+template <class T> int image_spread(const char *name, int64_t batch, int64_t channels, int64_t pixels, const T *x, ImageSpread *spread) {
   const int64_t parts = blocks_of_image(pixels, batch * channels), blocks = batch * channels * parts;
   Scratch shares(blocks * int64_t(sizeof(double))), extremes(batch * channels * 2 * int64_t(sizeof(unsigned long long)));
   if (!shares.ok() || !extremes.ok()) return fail("%s: out of memory for %lld images", name, (long long)batch);

@@ -152,7 +152,8 @@ __global__ void __launch_bounds__(BLOCK_THREADS) descend_kernel(TvImages<T> p, S
       const int e = s * BLOCK_THREADS + thread;
       if (e >= CELLS) continue;
       const T v1 = first[e], v2 = second[e];
-      T a = right >> s & 1u ? v1 + gain * (image[e + 1] - image[e]) : T(0), d = below >> s & 1u ? v2 + gain * (image[e + REGION] - image[e]) : T(0);
+      T a = right >> s & 1u ? v1 + gain * (image[e + 1] - image[e]) : T(0),
+        d = below >> s & 1u ? v2 + gain * (image[e + REGION] - image[e]) : T(0);
       if (Kind == Descent::edges) {
         a = clip(wide[s], a);
         d = clip(tall[s], d);

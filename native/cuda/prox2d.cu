@@ -53,8 +53,7 @@ const char *wish() {
   return named ? named : "";
 }
 
-template <class T>
-int choose(const tg_tv2d &p, const T *x, const T *rows, const T *cols, const T *wx, const T *wy, TvWay *way) {
+template <class T> int choose(const tg_tv2d &p, const T *x, const T *rows, const T *cols, const T *wx, const T *wy, TvWay *way) {
   *way = p.method == TG_TV2D_DYKSTRA ? TvWay::plain : p.method == TG_TV2D_PIXELS ? TvWay::descent : TvWay::sweeps;
   if (p.method != TG_TV2D_ACCELERATED || !std::strcmp(wish(), "dykstra")) return TG_OK;
   *way = TvWay::descent;

@@ -1,7 +1,7 @@
 // Isotropic total variation (Rudin, Osher & Fatemi 1992) on the GPU: images, volumes, channels that share their gradient's norm. As on the
-// CPU (native/cpu/rof.cpp) by FISTA, or by the accelerated primal-dual method where lambda is large beside the data's range; image by image,
-// so that a batch may need both. Plain images iterate in tiles (pixel_tiles.cuh), everything else in two launches an iteration, with a
-// thread per pixel that sees all of its channels. The host reads one counter each time the gap was worked out.
+// CPU (native/cpu/rof.cpp) by FISTA, or by the accelerated primal-dual method where lambda is large beside the data's range; image by
+// image, so that a batch may need both. Plain images iterate in tiles (pixel_tiles.cuh), everything else in two launches an iteration, with
+// a thread per pixel that sees all of its channels. The host reads one counter each time the gap was worked out.
 #include "image_spread.cuh"
 #include "pixel_tiles.cuh"
 #include "rof_grid.cuh"
@@ -261,7 +261,8 @@ template <class T> class RofSolver {
 public:
   RofSolver(const tg_rof &p, const T *x, const T *lambda, T *y, bool primal_dual)
       : p_{RofGrid(p), 1, x, lambda, {}, {}, {}, {}, {}, {}, y}, method_(p.method), primal_dual_(primal_dual),
-        images_(p.batch, p.height, p.width, nullptr, lambda, lambda, nullptr, nullptr), tiled_(p.dims == 2 && p.channels == 1), sigma_(1 / (4 * double(p.dims) * FIRST_TAU)) {
+        images_(p.batch, p.height, p.width, nullptr, lambda, lambda, nullptr, nullptr), tiled_(p.dims == 2 && p.channels == 1),
+        sigma_(1 / (4 * double(p.dims) * FIRST_TAU)) {
     p_.blocks = blocks_of_image(p_.g.pixels, p_.g.batch);
   }
 
@@ -293,7 +294,8 @@ public:
       }
       next_check = k + 8 + k / 8;
     }
-    if (status == TG_OK && dual) status = run_kernel(NAME, dual_result_kernel<T>, blocks_for(g.batch * g.duals()), THREADS, 0, p_, u(), dual);
+    if (status == TG_OK && dual)
+      status = run_kernel(NAME, dual_result_kernel<T>, blocks_for(g.batch * g.duals()), THREADS, 0, p_, u(), dual);
     return status == TG_OK ? run_kernel(NAME, report_kernel<T>, blocks_for(g.batch), THREADS, 0, p_, report) : status;
   }
 
@@ -362,8 +364,8 @@ private:
         status = run_kernel(NAME, dual_kernel<T, true>, summing(), BLOCK_THREADS, 0, p_, m, false, T(levels.sigma[m]), bar_, u_[0], u_[0],
                             u_[0]);
         if (status == TG_OK)
-          status = run_kernel(NAME, relaxed_primal_kernel<T>, per_value(), THREADS, 0, p_, levels.tau[m], levels.theta[m], u_[0], image_,
-                              bar_);
+          status =
+              run_kernel(NAME, relaxed_primal_kernel<T>, per_value(), THREADS, 0, p_, levels.tau[m], levels.theta[m], u_[0], image_, bar_);
         continue;
       }
       status = run_kernel(NAME, fista_primal_kernel<T>, per_value(), THREADS, 0, p_, m, u_[0], u_[1], image_);

@@ -200,7 +200,8 @@ template <class T> __global__ void line_duals_kernel(Sweeps<T> s, tg_lines g, in
 
 // The certificate of y (Means: of the means over components) and the duals. Without Means also z = x - D^T u, which the means are taken of.
 template <class T, bool Means>
-__global__ void __launch_bounds__(BLOCK_THREADS) certify_kernel(Sweeps<T> s, const T *y_all, double tolerance, bool accelerated, int64_t iterations) {
+__global__ void __launch_bounds__(BLOCK_THREADS)
+    certify_kernel(Sweeps<T> s, const T *y_all, double tolerance, bool accelerated, int64_t iterations) {
   const int64_t b = blockIdx.x / s.blocks, block = blockIdx.x % s.blocks, n = s.pixels;
   SweepState &state = s.states[b];
   if (Means ? !state.wants : state.done) return;

@@ -133,7 +133,8 @@ inline int64_t system_chunk(const tg_lines &g) {
 template <class T>
 int solve_chunks(const char *name, const tg_lines &g, int64_t length, bool definite, const T *below, const T *diagonal, const T *above,
                  const T *b, T *x, int32_t *serial) {
-  SystemChunks<T> c = {g,     g.outer * g.inner, length, ceil_div(g.n, length), definite, below, diagonal, above, b, x, {}, {}, {}, {}, {}, {}, serial};
+  SystemChunks<T> c = {
+      g, g.outer * g.inner, length, ceil_div(g.n, length), definite, below, diagonal, above, b, x, {}, {}, {}, {}, {}, {}, serial};
   const auto lay_out = [&](Pieces *m) {
     for (T **array : {&c.w, &c.v, &c.values}) *array = m->take<T>(c.systems * g.n);
     for (T **array : {&c.uppers, &c.reduced, &c.largest}) *array = m->take<T>(c.systems * c.chunks);

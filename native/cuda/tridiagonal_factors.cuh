@@ -161,8 +161,7 @@ template <class T, bool Back> __global__ void solve_chunks_kernel(SolveChunks<T>
 }
 
 // Both factor or solve what they can; serial (of the caller, [systems]): nonzero for the systems that are left.
-template <class T>
-int factor_in_chunks(const tg_lines &g, int64_t length, const T *d, const T *e, T *d_out, T *l_out, int32_t *serial) {
+template <class T> int factor_in_chunks(const tg_lines &g, int64_t length, const T *d, const T *e, T *d_out, T *l_out, int32_t *serial) {
   const int64_t chunks = ceil_div(g.n, length), systems = g.outer * g.inner, count = systems * chunks;
   Scratch memory(4 * count * int64_t(sizeof(T)));
   if (!memory.ok()) return fail("pttrf: out of memory for systems of %lld unknowns", (long long)g.n);

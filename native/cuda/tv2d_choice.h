@@ -30,12 +30,12 @@ inline TvCounts tv_counts(double ratio) {
 }
 
 // Costs in microseconds.
-constexpr double LAUNCH = 2.5;          // a kernel that is queued behind another
-constexpr double TILE_TIME = 6;         // four iterations of one tile by one block, two blocks on a multiprocessor at a time
-constexpr double SAMPLE_VISIT = 0.07;   // a visit of the line solver, waiting for the one before
-constexpr double VISITS = 2;            // per sample
+constexpr double LAUNCH = 2.5;           // a kernel that is queued behind another
+constexpr double TILE_TIME = 6;          // four iterations of one tile by one block, two blocks on a multiprocessor at a time
+constexpr double SAMPLE_VISIT = 0.07;    // a visit of the line solver, waiting for the one before
+constexpr double VISITS = 2;             // per sample
 constexpr double SAMPLE_ISSUED = 1.2e-4; // a sample of a line, where lines fill the device of 132 multiprocessors
-constexpr double PIXEL_MOVED = 1.6e-5;  // the passes over memory of one cycle beside the line solver's, per pixel
+constexpr double PIXEL_MOVED = 1.6e-5;   // the passes over memory of one cycle beside the line solver's, per pixel
 
 // Four iterations of descent; a cycle of Dykstra's method.
 inline double descent_cost(int64_t batch, int64_t height, int64_t width, int64_t processors) {

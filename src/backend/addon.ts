@@ -38,7 +38,7 @@ interface Addon {
   stageFree(stage: Address): void;
 }
 
-const TABLE_VERSION = 3;
+const TABLE_VERSION = 4;
 
 function load(): Addon {
   const require = createRequire(import.meta.url);

@@ -140,7 +140,18 @@ export interface Tv3dParams {
 /** Numbers per image in a solver report: gap, relative gap, iterations, objective. */
 export const TV_REPORT = 4;
 
-type Struct = Lines | ConvParams | Tv2dParams | Tv3dParams | RofParams | RadonParams;
+/** Mirrors tg_parts: tensors that one call works through together. */
+export interface Parts {
+  count: number;
+  /** Address of float64 [count, PART_NUMBERS] in memory of the CPU: dtype code, size, group, and four addresses as the kernel names them. */
+  rows: Address;
+}
+/** Numbers of a row of `Parts`. */
+export const PART_NUMBERS = 7;
+/** float64 numbers of a group in the rates of `adam` and `sgd`. */
+export const RATES = 4;
+
+type Struct = Lines | ConvParams | Tv2dParams | Tv3dParams | RofParams | RadonParams | Parts;
 type Argument = number | Dims | Struct;
 
 const block = addon.arguments;
@@ -187,6 +198,7 @@ function members(value: Struct): number[] {
   if ('volumeDepth' in value) return [value.batch, value.volumeDepth, value.height, value.width, value.method, value.maxIterations];
   if ('rofMethod' in value)
     return [value.batch, value.channels, value.depth, value.height, value.width, value.dims, value.rofMethod, value.maxIterations];
+  if ('rows' in value) return [value.count, value.rows];
   if ('views' in value) return [value.batch, value.height, value.width, value.views, value.detectors];
   return [value.batch, value.height, value.width, value.method, value.maxIterations];
 }
@@ -267,82 +279,79 @@ export const logStudent =
   kernel<[dtype: D, order: number, nu: number, n: number, x: Address, a: Address, b: Address, y: Address]>('log_student');
 export const softplusDerivative =
   kernel<[dtype: D, order: number, n: number, x: Address, a: Address, b: Address, y: Address]>('softplus_derivative');
+export const batchNorm =
+  kernel<
+    [
+      dtype: D,
+      lines: Lines,
+      epsilon: number,
+      relu: number,
+      x: Address,
+      weight: Address,
+      bias: Address,
+      y: Address,
+      mean: Address,
+      variance: Address,
+    ]
+  >('batch_norm');
+export const batchNormGradient =
+  kernel<
+    [
+      dtype: D,
+      lines: Lines,
+      epsilon: number,
+      relu: number,
+      x: Address,
+      weight: Address,
+      bias: Address,
+      mean: Address,
+      variance: Address,
+      dy: Address,
+      dx: Address,
+      dweight: Address,
+      dbias: Address,
+    ]
+  >('batch_norm_gradient');
+export const softmax = kernel<[dtype: D, lines: Lines, logOfIt: number, x: Address, y: Address]>('softmax');
+export const softmaxGradient = kernel<[dtype: D, lines: Lines, logOfIt: number, y: Address, v: Address, out: Address]>('softmax_gradient');
+export const logSumExp = kernel<[dtype: D, lines: Lines, x: Address, labels: Address, y: Address, lse: Address]>('log_sum_exp');
+export const logSumExpGradient =
+  kernel<[dtype: D, lines: Lines, x: Address, labels: Address, lse: Address, v: Address, out: Address]>('log_sum_exp_gradient');
+export const layerNorm =
+  kernel<
+    [dtype: D, lines: Lines, epsilon: number, x: Address, weight: Address, bias: Address, y: Address, mean: Address, variance: Address]
+  >('layer_norm');
+export const layerNormGradient =
+  kernel<
+    [
+      dtype: D,
+      lines: Lines,
+      epsilon: number,
+      x: Address,
+      weight: Address,
+      mean: Address,
+      variance: Address,
+      dy: Address,
+      dx: Address,
+      dweight: Address,
+      dbias: Address,
+    ]
+  >('layer_norm_gradient');
 export const pttrf = kernel<[dtype: D, lines: Lines, d: Address, e: Address, dOut: Address, lOut: Address, status: Address]>('pttrf');
 export const pttrs = kernel<[dtype: D, lines: Lines, d: Address, l: Address, b: Address, x: Address]>('pttrs');
 export const ptsv = kernel<[dtype: D, lines: Lines, d: Address, e: Address, b: Address, x: Address, status: Address]>('ptsv');
 export const gtsv = kernel<[dtype: D, lines: Lines, dl: Address, d: Address, du: Address, b: Address, x: Address, status: Address]>('gtsv');
 export const randomUniform = kernel<[dtype: D, n: number, seed: number, offset: number, y: Address]>('random_uniform');
 export const randomNormal = kernel<[dtype: D, n: number, seed: number, offset: number, y: Address]>('random_normal');
-export const adam =
-  kernel<
-    [
-      dtype: D,
-      n: number,
-      param: Address,
-      gradient: Address,
-      m: Address,
-      v: Address,
-      lr: number,
-      beta1: number,
-      beta2: number,
-      epsilon: number,
-      decay: number,
-      decoupled: number,
-      step: number,
-    ]
-  >('adam');
-export const sgd =
-  kernel<
-    [
-      dtype: D,
-      n: number,
-      param: Address,
-      gradient: Address,
-      velocity: Address,
-      lr: number,
-      momentum: number,
-      dampening: number,
-      decay: number,
-      nesterov: number,
-      firstStep: number,
-    ]
-  >('sgd');
+/** rates: float64 [groups, RATES], factor: 0 or one float64, both in memory of the parameters' device. */
+export const adam = kernel<[parts: Parts, rates: Address, beta1: number, beta2: number, epsilon: number, factor: Address]>('adam');
+export const sgd = kernel<[parts: Parts, rates: Address, momentum: number, nesterov: number, factor: Address]>('sgd');
+/** out: float64 [2], the norm and the factor that limits it. */
+export const globalNorm = kernel<[parts: Parts, limit: number, out: Address]>('global_norm');
+export const movingAverage = kernel<[parts: Parts, decay: number]>('moving_average');
 /** Kernels whose numbers lie in memory of the device, so that a captured step finds new ones there. */
 export const randomUniformAt = kernel<[dtype: D, n: number, state: Address, y: Address]>('random_uniform_at');
 export const randomNormalAt = kernel<[dtype: D, n: number, state: Address, y: Address]>('random_normal_at');
-export const adamAt =
-  kernel<
-    [
-      dtype: D,
-      n: number,
-      param: Address,
-      gradient: Address,
-      m: Address,
-      v: Address,
-      rates: Address,
-      beta1: number,
-      beta2: number,
-      epsilon: number,
-      penalty: number,
-    ]
-  >('adam_at');
-export const sgdAt =
-  kernel<
-    [
-      dtype: D,
-      n: number,
-      param: Address,
-      gradient: Address,
-      velocity: Address,
-      rates: Address,
-      momentum: number,
-      decay: number,
-      nesterov: number,
-    ]
-  >('sgd_at');
-/** rates: float64 [3] in memory of the CPU. */
-export const adamRates =
-  kernel<[lr: number, beta1: number, beta2: number, decay: number, decoupled: number, step: number, rates: Address]>('adam_rates');
 export const prox1d = kernel<[dtype: D, lines: Lines, x: Address, lambda: Address, weights: Address, y: Address]>('prox1d');
 export const prox1dNewton =
   kernel<

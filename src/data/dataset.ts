@@ -1,3 +1,4 @@
+import { Tensor } from '../tensor/index.js';
 import { type DeadLeavesOptions, deadLeaves } from './dead-leaves.js';
 import { FileError } from './file-error.js';
 import { listImages } from './folder.js';
@@ -25,9 +26,26 @@ export interface PatchBatch {
   release?(): void;
 }
 
-/** What training needs of a source: `PatchSource` answers at once, `PrefetchSource` when a worker thread has made the batch. */
+/** A batch on the device. */
+export interface DeviceBatch {
+  /** float32 [size, channels, patchSize, patchSize], values 0 to 1. The source's own: valid until `release`. */
+  readonly clean: Tensor;
+  /** Gives the tensor's memory to a later batch. Operations that were called before still read this batch. */
+  release(): void;
+}
+
+/**
+ * What training needs of a source: `PatchSource` answers at once, `PrefetchSource` when a worker thread has made the batch, `DeviceSource` when
+ * it is on its way to the device.
+ */
 export interface BatchSource extends Pick<PatchSource, 'channels' | 'patchSize' | 'description'> {
-  batch(step: number, size: number): PatchBatch | Promise<PatchBatch>;
+  batch(step: number, size: number): TrainingBatch | Promise<TrainingBatch>;
+}
+export type TrainingBatch = PatchBatch | DeviceBatch;
+
+/** The clean patches of a batch as a tensor of the current device. */
+export function cleanTensor(batch: TrainingBatch): Tensor {
+  return 'shape' in batch ? Tensor.from(batch.clean, batch.shape) : batch.clean;
 }
 
 export interface PatchSourceOptions {

@@ -1,15 +1,8 @@
 /** Batches as tensors of the current device: on their way to the GPU while it still works on the batch before. */
 import { device, Stage } from '../backend/index.js';
 import { outsideScopes, Tensor } from '../tensor/index.js';
+import type { DeviceBatch } from './dataset.js';
 import type { PrefetchedBatch, PrefetchSource } from './prefetch.js';
-
-/** A batch on the device. */
-export interface DeviceBatch {
-  /** float32 [size, channels, patchSize, patchSize], values 0 to 1. The source's own: valid until `release`. */
-  readonly clean: Tensor;
-  /** Gives the tensor's memory to a later batch. Operations that were called before still read this batch. */
-  release(): void;
-}
 
 export interface DeviceSource {
   readonly channels: 1 | 3;

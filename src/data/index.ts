@@ -2,16 +2,19 @@
 export { checkWritable, writeFileAtomic } from './atomic-write.js';
 export {
   type BatchSource,
+  cleanTensor,
   type DeadLeavesSourceOptions,
+  type DeviceBatch,
   deadLeavesSource,
   folderSource,
   memorySource,
   type PatchBatch,
   type PatchSource,
   type PatchSourceOptions,
+  type TrainingBatch,
 } from './dataset.js';
 export { type DeadLeavesOptions, deadLeaves } from './dead-leaves.js';
-export { type DeviceBatch, type DeviceSource, deviceSource } from './device-source.js';
+export { type DeviceSource, deviceSource } from './device-source.js';
 export { FileError } from './file-error.js';
 export { listImages } from './folder.js';
 export { crop, type Image, makeImage, plane, quantise, toChannels } from './image.js';

@@ -1,6 +1,6 @@
 import { type Address, kernels } from '../backend/index.js';
 import type { Tensor } from '../tensor/index.js';
-import { checkRange, Optimizer, type OptimizerOptions, type Trainable, type UpdateSetting } from './optimizer.js';
+import { checkRange, Optimizer, type OptimizerOptions, type Rates, type Trainable } from './optimizer.js';
 
 export interface AdamOptions extends OptimizerOptions {
   /** Decay of the first and second moments. Default [0.9, 0.999]. */
@@ -33,35 +33,16 @@ export class Adam extends Optimizer {
     ]);
   }
 
-  protected override writeRates(_into: Float64Array, address: Address, setting: { learningRate: number; decay: number }): void {
+  protected override rates(learningRate: number, decay: number): Rates {
     const [beta1, beta2] = this.#betas;
-    kernels.adamRates(setting.learningRate, beta1, beta2, setting.decay, this.decoupled ? 1 : 0, this.steps, address);
+    const rate = learningRate / (1 - beta1 ** this.steps);
+    const root = 1 / Math.sqrt(1 - beta2 ** this.steps);
+    return this.decoupled ? [rate, root, 1 - learningRate * decay, 0] : [rate, root, 1, decay];
   }
 
-  protected override update(name: string, value: Tensor, gradient: Tensor, { dtype, learningRate, decay, rates }: UpdateSetting): void {
-    const [m, v] = [this.#m.get(name) as Tensor, this.#v.get(name) as Tensor];
+  protected override update(parts: kernels.Parts, rates: Address, factor: Address): void {
     const [beta1, beta2] = this.#betas;
-    if (rates !== 0) {
-      const penalty = this.decoupled ? 0 : decay;
-      const moments = [m.address, v.address] as const;
-      kernels.adamAt(dtype, value.size, value.address, gradient.address, ...moments, rates, beta1, beta2, this.#epsilon, penalty);
-      return;
-    }
-    kernels.adam(
-      dtype,
-      value.size,
-      value.address,
-      gradient.address,
-      m.address,
-      v.address,
-      learningRate,
-      beta1,
-      beta2,
-      this.#epsilon,
-      decay,
-      this.decoupled ? 1 : 0,
-      this.steps,
-    );
+    kernels.adam(parts, rates, beta1, beta2, this.#epsilon, factor);
   }
 }
 

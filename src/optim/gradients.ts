@@ -1,14 +1,31 @@
 /** What can be done to gradients and weights between the steps: clipping, accumulation, moving averages. */
-import { add, mul, square, sum } from '../ops/index.js';
-import { outsideScopes, type Tensor, tidy } from '../tensor/index.js';
+import { kernels } from '../backend/index.js';
+import { add, mul } from '../ops/index.js';
+import { isFloat, outsideScopes, Tensor, tidy } from '../tensor/index.js';
 import type { Trainable } from './optimizer.js';
+import { PartTable } from './parts.js';
 
-/** The Euclidean norm of all gradients together. */
+/** The Euclidean norm of all gradients together, summed in float64. */
 export function globalNorm(gradients: ReadonlyMap<string, Tensor>): number {
-  return tidy(() => Math.sqrt([...gradients.values()].reduce((s, g) => s + sum(square(g)).item(), 0)));
+  const table = new PartTable(gradients.size);
+  let row = 0;
+  for (const [name, source] of gradients) {
+    if (!isFloat(source.dtype)) throw new TypeError(`Expected float32 or float64 for the gradient of ${name} but received ${source.dtype}`);
+    table.set(row++, source, { source });
+  }
+  const [first] = gradients.values();
+  if (first === undefined) return 0;
+  return tidy(() => {
+    const result = Tensor.empty('float64', [2], first.device);
+    kernels.globalNorm(table.parts, Number.POSITIVE_INFINITY, result.address);
+    return result.toTypedArray()[0] as number;
+  });
 }
 
-/** Gradients scaled so that their global norm is at most `limit`. Returns them and the norm before. */
+/**
+ * Gradients scaled so that their global norm is at most `limit`. Returns them and the norm before, which the host waits for;
+ * `optimizer.step(gradients, { clipNorm })` does the same without.
+ */
 export function clipByGlobalNorm(gradients: ReadonlyMap<string, Tensor>, limit: number): { gradients: Map<string, Tensor>; norm: number } {
   if (!(limit > 0)) throw new RangeError(`Expected a number > 0 for limit but received ${String(limit)}`);
   const norm = globalNorm(gradients);
@@ -55,23 +72,24 @@ export class GradientAccumulator {
 /** An exponential moving average of parameters. */
 export class MovingAverage {
   readonly #average: Map<string, Tensor>;
+  readonly #table: PartTable;
 
   constructor(
     private readonly parameters: ReadonlyMap<string, Trainable>,
     private readonly decay = 0.999,
   ) {
     if (!(decay >= 0 && decay < 1)) throw new RangeError(`Expected a number in [0, 1) for decay but received ${String(decay)}`);
+    this.#table = new PartTable(parameters.size);
     this.#average = outsideScopes(() => new Map([...parameters].map(([name, { value }]) => [name, mul(value, 1)])));
   }
 
   /** Call after every step. */
   update(): void {
-    tidy(() => {
-      for (const [name, { value }] of this.parameters) {
-        const average = this.#average.get(name) as Tensor;
-        average.assign(add(mul(average, this.decay), mul(value, 1 - this.decay)));
-      }
-    });
+    let row = 0;
+    for (const [name, { value }] of this.parameters) {
+      this.#table.set(row++, value, { value: this.#average.get(name), source: value });
+    }
+    kernels.movingAverage(this.#table.parts, this.decay);
   }
 
   /** The averages by parameter name: live tensors. */

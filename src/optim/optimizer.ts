@@ -1,6 +1,7 @@
 /** What every optimiser is: parameters in groups, a learning rate, projections, and state that a checkpoint can hold. */
-import { type Address, recording } from '../backend/index.js';
-import { DTYPE_CODE, formatShape, outsideScopes, sameShape, type Tensor, tidy, zeros } from '../tensor/index.js';
+import { type Address, kernels, recording } from '../backend/index.js';
+import { formatShape, outsideScopes, sameShape, Tensor, tidy, zeros } from '../tensor/index.js';
+import { PartTable, withNumbersOn } from './parts.js';
 
 /** A tensor that is updated in place. nn.Parameter is one. */
 export interface Trainable {
@@ -39,23 +40,31 @@ export function checkRange(value: number, low: number, high: number, name: strin
   return value;
 }
 
-/** What an update of one parameter needs besides the tensors. */
-export interface UpdateSetting {
-  dtype: number;
-  learningRate: number;
-  decay: number;
-  /** 0, or where a captured step finds the numbers of `writeRates` on the device. */
-  rates: Address;
+export interface StepOptions {
+  /** Gradients whose global norm is larger are scaled down to it, without the host reading the norm. Default: unlimited. */
+  clipNorm?: number;
 }
 
+/** The numbers of an update that all parameters of a group share: what the optimiser's kernel in native/backend.h names. */
+export type Rates = readonly [number, number, number, number];
+
 interface Member extends Trainable {
+  project: ((value: Tensor) => Tensor) | undefined;
+  /** Index into the settings. */
+  group: number;
+}
+
+/** What parameters of one group share. */
+interface Setting {
   scale: number;
   decay: number;
-  project: ((value: Tensor) => Tensor) | undefined;
 }
 
 export abstract class Optimizer {
-  protected readonly parameters: ReadonlyMap<string, Member>;
+  readonly #members: ReadonlyMap<string, Member>;
+  readonly #settings: Setting[] = [];
+  readonly #rates: Float64Array;
+  readonly #table: PartTable;
   /** May be changed between steps. */
   learningRate: number;
   protected steps = 0;
@@ -74,20 +83,26 @@ export abstract class Optimizer {
       if (!parameter.trainable) continue;
       const group = groups.find(({ match }) => (match instanceof RegExp ? match.test(name) : match(name)));
       if (group) used.add(group);
+      const setting = {
+        scale: checkRange(group?.learningRateScale ?? 1, 0, Number.POSITIVE_INFINITY, 'learningRateScale'),
+        decay: checkRange(group?.weightDecay ?? decay, 0, Number.POSITIVE_INFINITY, 'weightDecay'),
+      };
+      const known = this.#settings.findIndex((other) => other.scale === setting.scale && other.decay === setting.decay);
       members.set(name, {
         // The live parameter: its tensor may be replaced between steps.
         get value() {
           return parameter.value;
         },
         trainable: true,
-        scale: checkRange(group?.learningRateScale ?? 1, 0, Number.POSITIVE_INFINITY, 'learningRateScale'),
-        decay: checkRange(group?.weightDecay ?? decay, 0, Number.POSITIVE_INFINITY, 'weightDecay'),
         project: group?.project,
+        group: known < 0 ? this.#settings.push(setting) - 1 : known,
       });
     }
     const idle = groups.find((group) => !used.has(group));
     if (idle) throw new RangeError(`Expected every group to match a parameter but received one that matches none: ${String(idle.match)}`);
-    this.parameters = members;
+    this.#members = members;
+    this.#rates = new Float64Array(kernels.RATES * this.#settings.length);
+    this.#table = new PartTable(members.size);
   }
 
   /** Updates done so far. */
@@ -95,36 +110,47 @@ export abstract class Optimizer {
     return this.steps;
   }
 
-  /** One update, in place, then the projections. @throws RangeError when a gradient is missing or has another shape. Nothing changes then. */
-  step(gradients: ReadonlyMap<string, Tensor>): void {
-    for (const [name, { value }] of this.parameters) {
+  /**
+   * One update, in place, then the projections.
+   * @throws RangeError when a gradient is missing or has another shape. Nothing changes then.
+   */
+  step(gradients: ReadonlyMap<string, Tensor>, { clipNorm }: StepOptions = {}): void {
+    if (clipNorm !== undefined && !(clipNorm > 0))
+      throw new RangeError(`Expected a number > 0 for clipNorm but received ${String(clipNorm)}`);
+    const [first, second] = this.slots().values();
+    let row = 0;
+    for (const [name, { value, group }] of this.#members) {
       const gradient = gradients.get(name);
       if (gradient === undefined || !sameShape(gradient.shape, value.shape) || gradient.dtype !== value.dtype) {
         const received = gradient === undefined ? 'none' : `${gradient.dtype} ${formatShape(gradient.shape)}`;
         throw new RangeError(`Expected a gradient ${value.dtype} ${formatShape(value.shape)} for ${name} but received ${received}`);
       }
+      this.#table.set(row++, value, { value, source: gradient, first: first?.get(name), second: second?.get(name), group });
     }
+    if (row === 0) return;
     this.steps++;
-    const ratesOf = this.#recordedRates();
-    for (const [name, { value, scale, decay, project }] of this.parameters) {
-      this.update(name, value, gradients.get(name) as Tensor, {
-        dtype: DTYPE_CODE[value.dtype],
-        learningRate: this.learningRate * scale,
-        decay,
-        rates: ratesOf(scale, decay),
-      });
-      if (project) {
-        tidy(() => {
-          const projected = project(value);
-          if (projected !== value) value.assign(projected);
-        });
+    tidy(() => {
+      const { parts } = this.#table;
+      const [{ value }] = this.#members.values() as unknown as readonly [Member];
+      let factor: Address = 0;
+      if (clipNorm !== undefined) {
+        const norm = Tensor.empty('float64', [2], value.device);
+        kernels.globalNorm(parts, clipNorm, norm.address);
+        factor = norm.address + Float64Array.BYTES_PER_ELEMENT;
       }
-    }
+      this.#withRates(value.device, (rates) => this.update(parts, rates, factor));
+      for (const { value, project } of this.#members.values()) {
+        const projected = project?.(value) ?? value;
+        if (projected !== value) value.assign(projected);
+      }
+    });
   }
 
-  protected abstract update(name: string, value: Tensor, gradient: Tensor, setting: UpdateSetting): void;
-  /** Writes the three numbers of an update that depend on the learning rate and on how many steps were done. */
-  protected abstract writeRates(into: Float64Array, address: Address, setting: { learningRate: number; decay: number }): void;
+  /** Updates every part. rates: float64, a row for each group, factor: 0 or one float64, both in memory of the parameters' device. */
+  protected abstract update(parts: kernels.Parts, rates: Address, factor: Address): void;
+  /** The numbers of a group for the step that `steps` counts. */
+  protected abstract rates(learningRate: number, decay: number): Rates;
+  /** The state: a tensor like each parameter in every slot, in the order in which the kernel takes them; at most two. */
   protected abstract slots(): Map<string, Map<string, Tensor>>;
 
   /** The live state: copy it before the next step. */
@@ -155,14 +181,23 @@ export abstract class Optimizer {
     for (const value of this.state().tensors.values()) value.dispose();
   }
 
-  /** Inside a captured step: every replay counts as a step and reads the learning rate anew. */
-  #recordedRates(): (scale: number, decay: number) => Address {
+  /** Calls `body` with the address of every group's rates. Inside a captured step every replay counts as a step and finds new ones there. */
+  #withRates(device: Tensor['device'], body: (rates: Address) => void): void {
+    const write = (into: Float64Array): void => {
+      for (const [group, { scale, decay }] of this.#settings.entries()) {
+        into.set(this.rates(this.learningRate * scale, decay), kernels.RATES * group);
+      }
+    };
     const record = recording();
-    if (record === null) return () => 0;
-    const addresses = new Map([...this.parameters].map(([name, { value }]) => [name, value.address]));
+    if (record === null) {
+      write(this.#rates);
+      withNumbersOn(device, this.#rates, body);
+      return;
+    }
+    const addresses = new Map([...this.#members].map(([name, { value }]) => [name, value.address]));
     record.onReplay({
       run: () => {
-        for (const [name, { value }] of this.parameters) {
+        for (const [name, { value }] of this.#members) {
           if (value.address !== addresses.get(name)) {
             throw new Error(`Expected ${name} to keep the tensor with which its step was captured but received another: use assign()`);
           }
@@ -171,18 +206,11 @@ export abstract class Optimizer {
       },
       undo: () => void this.steps--,
     });
-    const known = new Map<string, Address>();
-    return (scale, decay) => {
-      const key = `${scale} ${decay}`;
-      const rates =
-        known.get(key) ?? record.numbers(3, (into, at) => this.writeRates(into, at, { learningRate: this.learningRate * scale, decay }));
-      known.set(key, rates);
-      return rates;
-    };
+    body(record.numbers(this.#rates.length, write));
   }
 
   /** Zeros like each parameter. */
   protected zeroSlot(): Map<string, Tensor> {
-    return outsideScopes(() => new Map([...this.parameters].map(([name, { value }]) => [name, zeros(value.shape, value.dtype)])));
+    return outsideScopes(() => new Map([...this.#members].map(([name, { value }]) => [name, zeros(value.shape, value.dtype)])));
   }
 }

@@ -1,6 +1,6 @@
-import { kernels } from '../backend/index.js';
+import { type Address, kernels } from '../backend/index.js';
 import type { Tensor } from '../tensor/index.js';
-import { checkRange, Optimizer, type OptimizerOptions, type Trainable, type UpdateSetting } from './optimizer.js';
+import { checkRange, Optimizer, type OptimizerOptions, type Rates, type Trainable } from './optimizer.js';
 
 export interface SGDOptions extends OptimizerOptions {
   /** Default 0. */
@@ -34,30 +34,12 @@ export class SGD extends Optimizer {
     return new Map([['velocity', this.#velocity]]);
   }
 
-  protected override writeRates(into: Float64Array, _address: number, { learningRate }: { learningRate: number }): void {
+  protected override rates(learningRate: number, decay: number): Rates {
     const first = this.steps === 1;
-    into.set([learningRate, first ? 1 : 1 - this.#dampening, first ? 0 : this.#momentum]);
+    return [learningRate, first ? 1 : 1 - this.#dampening, first ? 0 : this.#momentum, decay];
   }
 
-  protected override update(name: string, value: Tensor, gradient: Tensor, { dtype, learningRate, decay, rates }: UpdateSetting): void {
-    const velocity = this.#velocity.get(name)?.address ?? 0;
-    const nesterov = this.#nesterov ? 1 : 0;
-    if (rates !== 0) {
-      kernels.sgdAt(dtype, value.size, value.address, gradient.address, velocity, rates, this.#momentum, decay, nesterov);
-      return;
-    }
-    kernels.sgd(
-      dtype,
-      value.size,
-      value.address,
-      gradient.address,
-      velocity,
-      learningRate,
-      this.#momentum,
-      this.#dampening,
-      decay,
-      nesterov,
-      this.steps === 1 ? 1 : 0,
-    );
+  protected override update(parts: kernels.Parts, rates: Address, factor: Address): void {
+    kernels.sgd(parts, rates, this.#momentum, this.#nesterov ? 1 : 0, factor);
   }
 }

@@ -11,6 +11,13 @@ export interface CapturedStep<Inputs extends readonly Tensor[], Result> {
   [Symbol.dispose](): void;
 }
 
+export interface CaptureOptions {
+  /**
+   * Called once with the reason when the step cannot be recorded; every call then runs the step as it is. Without it the second call throws.
+   */
+  fallback?: (reason: string) => void;
+}
+
 /** A recording, the tensors that it reads its inputs from, and those that it writes its results to. */
 interface Captured {
   recording: Recording;
@@ -48,11 +55,13 @@ function release(state: { captured: Captured | null }): void {
 // biome-ignore lint/suspicious/noConfusingVoidType: a step that only updates returns nothing
 export function capture<Inputs extends readonly Tensor[], Result extends Tree | undefined | void>(
   step: (...inputs: Inputs) => Result,
+  { fallback }: CaptureOptions = {},
 ): CapturedStep<Inputs, Result> {
   if (typeof step !== 'function') throw new TypeError(`Expected a function for step but received ${step === null ? 'null' : typeof step}`);
-  const state: { captured: Captured | null; warm: boolean; shapes: { dtype: DType; shape: Shape }[] | null } = {
+  const state: { captured: Captured | null; warm: boolean; refused: boolean; shapes: { dtype: DType; shape: Shape }[] | null } = {
     captured: null,
     warm: false,
+    refused: false,
     shapes: null,
   };
 
@@ -111,7 +120,7 @@ export function capture<Inputs extends readonly Tensor[], Result extends Tree | 
   const run = (...inputs: Inputs): Result => {
     check(inputs);
     // Inside another recording it is part of that one.
-    if (device() === 'cpu' || recording() !== null) return runNow(inputs);
+    if (device() === 'cpu' || recording() !== null || state.refused) return runNow(inputs);
     if (!state.warm) {
       // Caches fill, and the libraries choose their algorithms, before anything is recorded.
       const result = runNow(inputs);
@@ -119,7 +128,14 @@ export function capture<Inputs extends readonly Tensor[], Result extends Tree | 
       return result;
     }
     if (state.captured === null) {
-      state.captured = record(inputs);
+      try {
+        state.captured = record(inputs);
+      } catch (error) {
+        if (fallback === undefined) throw error;
+        state.refused = true;
+        fallback((error as Error).message);
+        return runNow(inputs);
+      }
     } else {
       for (const [i, x] of inputs.entries()) state.captured.inputs[i]?.assign(x);
       state.captured.recording.replay();
@@ -130,7 +146,7 @@ export function capture<Inputs extends readonly Tensor[], Result extends Tree | 
 
   const dispose = (): void => {
     release(state);
-    state.warm = false;
+    state.warm = state.refused = false;
     state.shapes = null;
   };
   const captured = Object.assign(run, { dispose, [Symbol.dispose]: dispose });

@@ -1,5 +1,5 @@
 /** Training: the loop, captured steps, the log, checkpoints and safetensors files. */
-export { type CapturedStep, capture } from './capture.js';
+export { type CapturedStep, type CaptureOptions, capture } from './capture.js';
 export {
   type Checkpoint,
   disposeCheckpoint,
@@ -12,7 +12,7 @@ export {
   writeCheckpoint,
 } from './checkpoint.js';
 export { mixedPrecision } from './mixed-precision.js';
-export type { EvaluationOptions, TrainerEvents, TrainerOptions, TrainingResult } from './options.js';
+export type { EvaluationOptions, LossTerms, TrainerEvents, TrainerOptions, TrainingResult } from './options.js';
 export { readRunLog, type StepRecord } from './run-log.js';
 export { decodeSafetensors, encodeSafetensors, readSafetensors, type SafetensorsFile, writeSafetensors } from './safetensors.js';
 export type { Dtype, StoredArray, StoredTensor, TensorMap } from './stored-tensor.js';

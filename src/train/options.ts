@@ -1,13 +1,13 @@
 /** What a training run is made of, and what comes out of it. */
 import type { Module } from '../nn/index.js';
 import type { Optimizer, schedules } from '../optim/index.js';
-import type { Tensor } from '../tensor/index.js';
+import type { Generator, Tensor } from '../tensor/index.js';
 import type { JsonObject } from './checkpoint.js';
 import type { StepRecord } from './run-log.js';
 
 type PlateauOptions = schedules.PlateauOptions;
 
-export interface TrainerOptions<Batch> {
+export interface TrainerOptions<Batch, Inputs = Batch> {
   model: Module;
   optimizer: Optimizer;
   /** How the model is made again: its class's name and constructor options. Saved with every checkpoint. */
@@ -16,8 +16,22 @@ export interface TrainerOptions<Batch> {
   batch: (step: number) => Batch | Promise<Batch>;
   /** Samples in a batch, for the throughput. */
   batchSize: number;
-  /** Runs inside a `tidy`: the number to minimise, and further numbers for the log (computed after the update, from the loss's value). */
-  loss: (model: Module, batch: Batch) => Tensor | { loss: Tensor; metrics: (loss: number) => Record<string, number> };
+  /** What the loss takes of a batch, inside the step's `tidy`. Default: the batch itself. */
+  inputs?: (batch: Batch) => Inputs;
+  /**
+   * Runs inside a `tidy`: the number to minimise, and further ones. `values` are one-element tensors, read after the update; `metrics` makes the
+   * log's numbers of the loss and of them, and must take what changes from step to step from there (default: the values). `random` starts
+   * anew with every batch.
+   */
+  loss: (model: Module, inputs: Inputs, random: Generator) => Tensor | LossTerms;
+  /** Seed of the loss's random numbers, from the batch's number. Default: one that depends on the number alone. */
+  randomSeed?: (number: number) => number;
+  /**
+   * Records the whole update on the GPU (forward, backward, clipping, optimiser, averages, random numbers), once for every shape of the
+   * inputs, and replays it: the same bits with one launch instead of one for each kernel. The inputs must then be tensors, or arrays and
+   * records of them. Where an update cannot be recorded the event `uncaptured` says why, once, and updates run as without. Default false.
+   */
+  capture?: boolean;
   /** Number of steps of the whole run, or a limit in seconds of training time (`budgetSeconds`), whichever comes first. */
   steps: number;
   budgetSeconds?: number;
@@ -48,6 +62,13 @@ export interface TrainerOptions<Batch> {
   signal?: AbortSignal;
 }
 
+/** What a loss function may return instead of the number to minimise alone. */
+export interface LossTerms {
+  loss: Tensor;
+  values?: Record<string, Tensor>;
+  metrics?: (loss: number, values: Record<string, number>) => Record<string, number>;
+}
+
 export interface EvaluationOptions {
   /** Updates between evaluations. A run that ends between two ends with one more. */
   every: number;
@@ -67,6 +88,8 @@ export interface TrainerEvents {
   step: [record: StepRecord, secondsLeft: number];
   /** After every evaluation: the value, and whether it is the best so far. */
   evaluation: [value: number, best: boolean];
+  /** With `capture`, once: why updates are not recorded. */
+  uncaptured: [reason: string];
   /** After a checkpoint was written. */
   checkpoint: [path: string];
 }

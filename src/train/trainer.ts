@@ -2,12 +2,13 @@
 import { EventEmitter } from 'node:events';
 import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
-import { valueAndGrad } from '../nn/index.js';
-import { clipByGlobalNorm, GradientAccumulator, MovingAverage, schedules } from '../optim/index.js';
+import { deriveSeed } from '../data/random.js';
+import { MovingAverage, schedules } from '../optim/index.js';
 import { defaultGenerator, outsideScopes, type Tensor, tensor, tidy } from '../tensor/index.js';
 import { disposeCheckpoint, type JsonObject, readCheckpoint, writeCheckpoint } from './checkpoint.js';
 import type { EvaluationOptions, TrainerEvents, TrainerOptions, TrainingResult } from './options.js';
 import { appendRunLog, readRunLog, type StepRecord, writeRunLog } from './run-log.js';
+import { Update } from './update.js';
 
 export const CHECKPOINT_FILE = 'last.safetensors';
 export const BEST_FILE = 'best.safetensors';
@@ -17,21 +18,22 @@ export const LOG_FILE = 'log.jsonl';
 const AVERAGE = 'average.';
 
 /** @throws RangeError for a loss that is not finite: the last checkpoint stays as it is. */
-export class Trainer<Batch> extends EventEmitter<TrainerEvents> {
-  readonly #options: TrainerOptions<Batch>;
+export class Trainer<Batch, Inputs = Batch> extends EventEmitter<TrainerEvents> {
+  readonly #options: TrainerOptions<Batch, Inputs>;
   #step = 0;
   /** Seconds of training before this process. */
   #elapsedBefore = 0;
   #history: StepRecord[] = [];
   #unlogged: StepRecord[] = [];
   readonly #average: MovingAverage | null;
+  readonly #update: Update<Inputs>;
   readonly #plateau: schedules.Plateau | null;
   /** The optimiser's own rate. */
   readonly #baseRate: number;
   /** The best evaluation so far and how many have passed since. */
   #watch: { best: number | null; since: number } = { best: null, since: 0 };
 
-  constructor(options: TrainerOptions<Batch>) {
+  constructor(options: TrainerOptions<Batch, Inputs>) {
     super();
     if (!Number.isInteger(options.steps) || options.steps < 1)
       throw new RangeError(`Expected an integer >= 1 for steps but received ${String(options.steps)}`);
@@ -53,6 +55,16 @@ export class Trainer<Batch> extends EventEmitter<TrainerEvents> {
     this.#plateau = plateau === undefined ? null : new schedules.Plateau(plateau);
     this.#baseRate = options.optimizer.learningRate;
     this.#average = average === undefined ? null : new MovingAverage(options.model.namedParameters(), average);
+    const { model, optimizer, loss, randomSeed = (number) => deriveSeed(0, 2, number), capture = false } = options;
+    this.#update = new Update({
+      model,
+      optimizer,
+      loss,
+      randomSeed,
+      clipNorm: options.clipNorm,
+      average: this.#average,
+      uncaptured: capture ? (reason) => this.emit('uncaptured', reason) : null,
+    });
   }
 
   /** Steps done so far. */
@@ -144,8 +156,9 @@ export class Trainer<Batch> extends EventEmitter<TrainerEvents> {
     return this.#average ? this.#average.apply(body) : body();
   }
 
-  /** Frees the optimiser's state and the averaged weights; the model stays. */
+  /** Frees the optimiser's state, the averaged weights and recorded updates; the model stays. */
   dispose(): void {
+    this.#update.dispose();
     this.#options.optimizer.dispose();
     this.#average?.dispose();
   }
@@ -182,7 +195,10 @@ export class Trainer<Batch> extends EventEmitter<TrainerEvents> {
         if (received === null) return null;
         batches.push(received.batch);
       }
-      result = this.#learn(batches);
+      result = tidy(() => {
+        const { inputs = (batch: Batch) => batch as unknown as Inputs } = this.#options;
+        return this.#update.run(batches.map(inputs), this.#step * accumulate, this.#step);
+      });
     } finally {
       release();
     }
@@ -248,38 +264,6 @@ export class Trainer<Batch> extends EventEmitter<TrainerEvents> {
     }
   }
 
-  /** One update from the mean gradient of the batches. */
-  #learn(batches: readonly Batch[]): { loss: number; metrics: Record<string, number> } {
-    const { optimizer, clipNorm } = this.#options;
-    return tidy(() => {
-      const first = this.#gradients(batches[0] as Batch);
-      let [total, gradients] = [first.loss, first.gradients];
-      if (batches.length > 1) {
-        const sum = new GradientAccumulator();
-        try {
-          sum.add(first.gradients);
-          for (const data of batches.slice(1)) {
-            tidy(() => {
-              const part = this.#gradients(data);
-              total += part.loss;
-              sum.add(part.gradients);
-            });
-          }
-          gradients = sum.take();
-        } finally {
-          sum.dispose();
-        }
-      }
-      const loss = total / batches.length;
-      if (!Number.isFinite(loss)) {
-        throw new RangeError(`The loss became ${loss} at step ${this.#step}: lower the learning rate or check the data`);
-      }
-      optimizer.step(clipNorm === undefined ? gradients : clipByGlobalNorm(gradients, clipNorm).gradients);
-      this.#average?.update();
-      return { loss, metrics: first.metrics?.(loss) ?? {} };
-    });
-  }
-
   /** @param value of this step's evaluation, if there was one */
   #reportToPlateau(value: number | null): void {
     const { evaluation, plateau } = this.#options;
@@ -293,23 +277,6 @@ export class Trainer<Batch> extends EventEmitter<TrainerEvents> {
     // From the history, which a resumed run has too.
     const window = this.#history.slice(-every);
     this.#plateau.report(window.reduce((sum, { loss }) => sum + loss, 0) / window.length);
-  }
-
-  #gradients(data: Batch): {
-    loss: number;
-    gradients: Map<string, Tensor>;
-    metrics: ((loss: number) => Record<string, number>) | undefined;
-  } {
-    let metrics: ((loss: number) => Record<string, number>) | undefined;
-    const { value, gradients } = valueAndGrad(this.#options.model, () => {
-      const result = this.#options.loss(this.#options.model, data);
-      if ('metrics' in result) {
-        metrics = result.metrics;
-        return result.loss;
-      }
-      return result;
-    });
-    return { loss: value.item(), gradients, metrics };
   }
 
   async #evaluate({ run, goal = 'min' }: EvaluationOptions): Promise<number> {

@@ -62,12 +62,9 @@ function disagreement(drawn, dtype) {
   return worst;
 }
 
-/** Numbers worked out on the host for a device. */
-const HOST_ALONE = ['adam_rates'];
-
 let bad = 0;
 for (const name of addon.kernelNames) {
-  if (!name.includes(args.only) || HOST_ALONE.includes(name)) continue;
+  if (!name.includes(args.only)) continue;
   const entry = cases[name];
   if (!entry && !addon.hasKernel(1, name)) continue; // worked out on the host
   if (!entry || !addon.hasKernel(1, name)) {

@@ -2,7 +2,7 @@
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
-import { data, memory, models, type nn, ops, seed, type train } from '../../src/index.js';
+import { data, memory, models, type nn, ops, seed, type Tensor, type train } from '../../src/index.js';
 import { disposeCheckpoint, readCheckpoint } from '../../src/train/index.js';
 import { temporaryFolder } from '../support/folders.js';
 import { values as numbersOf } from '../support/numeric.js';
@@ -11,7 +11,7 @@ const OPTIONS = { depth: 3, features: 6 };
 
 function makeTrainer(overrides: Partial<models.tvlayers.DenoisingOptions> = {}): {
   model: nn.Module;
-  trainer: train.Trainer<data.PatchBatch>;
+  trainer: train.Trainer<data.TrainingBatch, Tensor>;
 } {
   seed(5);
   const model = new models.tvlayers.DnCNNTV(OPTIONS);

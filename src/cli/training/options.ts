@@ -41,6 +41,7 @@ export function withTrainingOptions(
         positiveNumber,
       )
       .option('--ema <decay>', 'use an exponential moving average of the weights, e.g. 0.999 (default: none)', fraction)
+      .option('--capture', 'on the GPU (TAUTGRAD_DEVICE=cuda): record a step once and replay it; the result is the same')
       .option('--seed <number>', 'seed of weights, data and noise (default: 0)', seedNumber)
   );
 }

@@ -2,7 +2,14 @@
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import type { z } from 'zod';
-import { type BatchSource, type PatchBatch, type PrefetchSource, prefetchDeadLeaves, prefetchFolder } from '../../data/index.js';
+import {
+  type BatchSource,
+  type DeviceSource,
+  deviceSource,
+  prefetchDeadLeaves,
+  prefetchFolder,
+  type TrainingBatch,
+} from '../../data/index.js';
 import type { Module } from '../../nn/index.js';
 import { finalMeans, REPORT_FILE, type RunOutcome, readRun, runReport, writeOutcome, writeReport } from '../../report/index.js';
 import { outsideScopes, seed as seedGenerator, type Tensor, tensor } from '../../tensor/index.js';
@@ -34,9 +41,9 @@ export interface TrainingContext<S extends Settings, M extends Module> {
   readonly model: M;
   readonly source: BatchSource;
   /** For the trainer, as it is; `schedule` is a factor on the learning rate. */
-  readonly common: Pick<TrainerOptions<PatchBatch>, 'steps' | 'budgetSeconds' | 'schedule' | 'folder' | 'signal'> & {
+  readonly common: Pick<TrainerOptions<TrainingBatch>, 'steps' | 'budgetSeconds' | 'schedule' | 'folder' | 'signal'> & {
     scheduleName?: string;
-    training: Pick<TrainerOptions<PatchBatch>, 'accumulate' | 'clipNorm' | 'average' | 'plateau' | 'evaluation'>;
+    training: Pick<TrainerOptions<TrainingBatch>, 'accumulate' | 'clipNorm' | 'average' | 'plateau' | 'evaluation' | 'capture'>;
   };
 }
 
@@ -54,7 +61,7 @@ export interface TrainingCommand<S extends Settings, M extends Module> {
   headline(settings: S, model: M): string;
   /** What an evaluation on the validation images computes: a PSNR in dB. */
   evaluator(settings: S, images: readonly NamedImage[]): (model: M) => number;
-  trainer(context: TrainingContext<S, M>): Trainer<PatchBatch>;
+  trainer(context: TrainingContext<S, M>): Trainer<TrainingBatch, Tensor>;
   /** Scores and pictures of the trained network; writes the pictures' files. */
   outcome(context: {
     settings: S;
@@ -71,7 +78,7 @@ export async function runTrainingCommand<S extends Settings, M extends Module>(
   command: TrainingCommand<S, M>,
   options: Given<S> & RunOptions,
 ): Promise<void> {
-  const { out: folder, resume = false, json: _, workers, ...rest } = options;
+  const { out: folder, resume = false, json: _, workers, capture = false, ...rest } = options;
   const given = rest as unknown as Given<S>;
   const output = new Output(options);
   const settings = resume ? await settingsToResume(folder, command.name, command.schema, given) : await command.settings(given);
@@ -99,6 +106,7 @@ export async function runTrainingCommand<S extends Settings, M extends Module>(
               signal,
               training: {
                 ...trainingExtras(settings),
+                capture,
                 ...(settings.validation !== null && {
                   evaluation: {
                     every: settings.evaluateEvery ?? 500,
@@ -111,6 +119,7 @@ export async function runTrainingCommand<S extends Settings, M extends Module>(
               },
             },
           });
+          trainer.on('uncaptured', (reason) => output.note(`Steps are not captured: ${reason}`));
           if (resume) await trainer.resume();
           else await writeSettings(folder, settings);
           output.note(
@@ -139,7 +148,7 @@ export async function runTrainingCommand<S extends Settings, M extends Module>(
 }
 
 /** Runs a trainer with its progress on standard error. */
-export async function runTrainer(trainer: Trainer<PatchBatch>): Promise<TrainingResult> {
+export async function runTrainer(trainer: Trainer<TrainingBatch, Tensor>): Promise<TrainingResult> {
   const progress = new TrainingProgress();
   trainer.on('step', (record, secondsLeft) => progress.update(record, secondsLeft));
   try {
@@ -157,9 +166,9 @@ export async function writeRunReport(folder: string, outcome: Omit<RunOutcome, '
   return path;
 }
 
-function openSource({ data, channels, patch, seed }: Settings, workers: number | undefined): Promise<PrefetchSource> {
+async function openSource({ data, channels, patch, seed }: Settings, workers: number | undefined): Promise<DeviceSource> {
   const options = { channels, patchSize: patch, seed, ...(workers !== undefined && { workers }) };
-  return data === null ? prefetchDeadLeaves(options) : prefetchFolder(data, options);
+  return deviceSource(await (data === null ? prefetchDeadLeaves(options) : prefetchFolder(data, options)));
 }
 
 interface Finished<S extends Settings, M extends Module> {
@@ -168,7 +177,7 @@ interface Finished<S extends Settings, M extends Module> {
   images: readonly NamedImage[];
   source: BatchSource;
   result: TrainingResult;
-  trainer: Trainer<PatchBatch>;
+  trainer: Trainer<TrainingBatch, Tensor>;
   model: M;
   output: Output;
 }
@@ -206,7 +215,7 @@ async function finish<S extends Settings, M extends Module>(
 }
 
 /** Puts the weights that the run is for into the model: those of the best evaluation, or the averaged ones. @returns a remark for the output */
-async function useBestWeights(folder: string, settings: Settings, trainer: Trainer<PatchBatch>, model: Module): Promise<string> {
+async function useBestWeights(folder: string, settings: Settings, trainer: Trainer<TrainingBatch, Tensor>, model: Module): Promise<string> {
   const path = join(folder, BEST_FILE);
   if (settings.validation !== null && existsSync(path)) {
     const best = await readCheckpoint(path);

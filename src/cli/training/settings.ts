@@ -46,6 +46,8 @@ export interface RunOptions {
   json?: boolean;
   /** Worker threads for the data: the run's result does not depend on them. */
   workers?: number;
+  /** Steps recorded on the GPU and replayed: the result does not depend on it. */
+  capture?: boolean;
 }
 
 /** What the command line gives; `undefined` where it is silent. */

@@ -3,7 +3,7 @@
  * closed form: seven steps of conjugate gradients from the last state, and as many on the way back.
  */
 import { customJvp } from '../../autodiff/index.js';
-import type { PatchBatch } from '../../data/index.js';
+import type { TrainingBatch } from '../../data/index.js';
 import { bicubicResize, type LinearOperator } from '../../inverse/index.js';
 import { conjugateGradients } from '../../linalg/index.js';
 import { add, div, mean, mul, sqrt, square, sub } from '../../ops/index.js';
@@ -69,16 +69,16 @@ export type SuperResolutionTrainingOptions = Omit<PatchTrainingOptions, 'model' 
  * and large again; the patches' side must be a multiple of the network's scale. The log's metrics are `psnr` of the batch, `T` and
  * `lambda`. Learning rate 1e-3 unless given.
  */
-export function superResolutionTrainer({ model, source, ...options }: SuperResolutionTrainingOptions): Trainer<PatchBatch> {
+export function superResolutionTrainer({ model, source, ...options }: SuperResolutionTrainingOptions): Trainer<TrainingBatch, Tensor> {
   const { scale } = model.options;
   // Refuses a side that is no multiple of the scale, before the training.
   downsampling([source.patchSize, source.patchSize], scale).dispose();
-  let mse = Number.NaN;
+  let mse: Tensor | null = null;
   // d mean sqrt(u² + ε²) = mean(u du / sqrt(u² + ε²)). The rule sees u with its data, which the log wants, too.
   const l1 = customJvp(
     (u: Tensor) => mean(sqrt(add(square(u), EPSILON ** 2))),
     ([u], [du]) => {
-      mse = tidy(() => mean(square(u)).item());
+      mse = mean(square(u));
       const length = sqrt(add(square(u), EPSILON ** 2));
       return { value: mean(length), tangent: mean(mul(div(u, length), du)) };
     },
@@ -93,10 +93,12 @@ export function superResolutionTrainer({ model, source, ...options }: SuperResol
     settings: { scale },
     loss: (_, target) => {
       const operator = downsampling([source.patchSize, source.patchSize], scale);
+      const loss = l1(sub(superResolve(model, operator, operator.apply(target)), target));
       return {
-        loss: l1(sub(superResolve(model, operator, operator.apply(target)), target)),
-        metrics: () => ({
-          psnr: -10 * Math.log10(mse),
+        loss,
+        values: { mse: mse as unknown as Tensor },
+        metrics: (_, values) => ({
+          psnr: -10 * Math.log10(values.mse as number),
           T: model.T.value.item(),
           ...(model.lmbda && { lambda: model.lmbda.value.item() }),
         }),

@@ -1,6 +1,7 @@
 /** Training a variational network to denoise (specification §5): Adam on the weights, T and λ, with their constraints. */
-import type { PatchBatch } from '../../data/index.js';
+import type { TrainingBatch } from '../../data/index.js';
 import { type ParameterGroup, projections } from '../../optim/index.js';
+import type { Tensor } from '../../tensor/index.js';
 import type { Trainer } from '../../train/index.js';
 import { type DenoisingOptions, denoisingTrainer } from '../tvlayers/denoising.js';
 import { describeNetwork } from './load.js';
@@ -28,7 +29,7 @@ export type NetworkTrainingOptions = Omit<DenoisingOptions, 'model' | 'descripti
  * every step of the scheme. The log's metrics are `psnr` of the batch, `T`, and `lambda` where it is learned. Learning rate 4e-4 unless
  * given.
  */
-export function networkTrainer({ model, ...options }: NetworkTrainingOptions): Trainer<PatchBatch> {
+export function networkTrainer({ model, ...options }: NetworkTrainingOptions): Trainer<TrainingBatch, Tensor> {
   return denoisingTrainer({
     learningRate: 4e-4,
     ...options,

@@ -1,9 +1,8 @@
 /** Training TVflowNET without a single solved flow: Adam on the loss (9) at random times (specification §5). */
-import { underlying } from '../../autodiff/index.js';
-import { type BatchSource, deriveSeed, type PatchBatch } from '../../data/index.js';
+import { type BatchSource, cleanTensor, deriveSeed, type TrainingBatch } from '../../data/index.js';
 import { broadcastTo, mul, narrow, pad, reshape } from '../../ops/index.js';
 import { Adam, schedules } from '../../optim/index.js';
-import { Generator, Tensor } from '../../tensor/index.js';
+import type { Generator, Tensor } from '../../tensor/index.js';
 import { Trainer, type TrainerOptions } from '../../train/index.js';
 import { describeFlowNet } from './load.js';
 import { checkLossOptions, type FlowLossOptions, type FlowLossTerms, flowLoss } from './loss.js';
@@ -37,12 +36,12 @@ export interface FlowTrainingOptions {
   schedule?: schedules.Schedule;
   /** Names the schedule among the settings that a resumed run must share. */
   scheduleName?: string;
-  /** Accumulation, clipping (default: norm 1), averaging, plateau and evaluation (see TrainerOptions). */
-  training?: Pick<TrainerOptions<PatchBatch>, 'accumulate' | 'clipNorm' | 'average' | 'plateau' | 'evaluation'>;
+  /** Accumulation, clipping (default: norm 1), averaging, plateau, evaluation and capturing (see TrainerOptions). */
+  training?: Pick<TrainerOptions<TrainingBatch>, 'accumulate' | 'clipNorm' | 'average' | 'plateau' | 'evaluation' | 'capture'>;
 }
 
 /** A trainer that minimises the loss (9). The log's metrics are its four terms: `temporal`, `tv`, `normalisation`, `initial`. */
-export function flowTrainer(options: FlowTrainingOptions): Trainer<PatchBatch> {
+export function flowTrainer(options: FlowTrainingOptions): Trainer<TrainingBatch, Tensor> {
   const { model, source, batchSize = 8, timesPerImage = 1, endTime = 1, learningRate = 5e-4, seed = 0, steps, budgetSeconds } = options;
   if (!Number.isInteger(batchSize) || batchSize < 1)
     throw new RangeError(`Expected an integer >= 1 for batchSize but received ${String(batchSize)}`);
@@ -55,8 +54,7 @@ export function flowTrainer(options: FlowTrainingOptions): Trainer<PatchBatch> {
   const { phiBoundary, scale } = model.options;
   const loss = checkLossOptions({ ...options.loss, phiBoundary });
   const schedule = options.schedule ?? schedules.warmUp(100, schedules.cosine(0.01));
-  const numbers = new WeakMap<PatchBatch, number>();
-  return new Trainer<PatchBatch>({
+  return new Trainer<TrainingBatch, Tensor>({
     clipNorm: 1,
     ...options.training,
     model,
@@ -81,23 +79,16 @@ export function flowTrainer(options: FlowTrainingOptions): Trainer<PatchBatch> {
       ...(options.scheduleName !== undefined && { schedule: options.scheduleName }),
       ...(budgetSeconds === undefined ? { steps } : { budgetSeconds }),
     },
-    batch: (k) => {
-      const numbered = (batch: PatchBatch): PatchBatch => {
-        numbers.set(batch, k);
-        return batch;
-      };
-      const batch = source.batch(k, batchSize / timesPerImage);
-      return batch instanceof Promise ? batch.then(numbered) : numbered(batch);
-    },
+    batch: (k) => source.batch(k, batchSize / timesPerImage),
     release: (batch) => batch.release?.(),
-    loss: (_network, batch) => {
-      const { clean, shape } = batch;
-      const [n, channels, h, w] = shape;
-      const images = reshape(mul(Tensor.from(clean, shape), scale), [n * channels, 1, h, w]);
-      // The times, too, depend on the batch's number alone. Label 9: see `cutBatch`.
-      const random = new Generator(deriveSeed(seed, 9, numbers.get(batch) ?? 0));
-      const terms = batchLoss(model, images, { timesPerImage, endTime, loss, random });
-      return { loss: terms.total, metrics: () => metricsOf(terms) };
+    inputs: cleanTensor,
+    // The times, too, depend on the batch's number alone. Label 9: see `cutBatch`.
+    randomSeed: (number) => deriveSeed(seed, 9, number),
+    loss: (_network, clean, random) => {
+      const [n, channels, h, w] = clean.shape as [number, number, number, number];
+      const images = reshape(mul(clean, scale), [n * channels, 1, h, w]);
+      const { total, ...values } = batchLoss(model, images, { timesPerImage, endTime, loss, random });
+      return { loss: total, values };
     },
   });
 }
@@ -126,10 +117,4 @@ export function batchLoss(
     ]),
   );
   return flowLoss({ ...prediction, initial: narrow(prediction.u, 1, 0, 1) }, images, loss);
-}
-
-/** The values of the terms, once the step has been made. */
-function metricsOf(terms: FlowLossTerms): Record<string, number> {
-  const { total: _, ...parts } = terms;
-  return Object.fromEntries(Object.entries(parts).map(([name, value]) => [name, underlying(value)?.item() ?? Number.NaN]));
 }

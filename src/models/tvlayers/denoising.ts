@@ -1,10 +1,18 @@
 /** Gaussian denoising: training a residual denoiser on clean patches, applying it, and scoring it. */
-import { addGaussianNoise, type BatchSource, deriveSeed, type Image, makeImage, type PatchBatch } from '../../data/index.js';
+import {
+  addGaussianNoise,
+  type BatchSource,
+  cleanTensor,
+  deriveSeed,
+  type Image,
+  makeImage,
+  type TrainingBatch,
+} from '../../data/index.js';
 import { psnr, ssim } from '../../metrics/index.js';
 import { type Module, TVLayer1d, TVLayer2d } from '../../nn/index.js';
 import { add, clamp, mean, square, sub } from '../../ops/index.js';
 import { Adam, type ParameterGroup, schedules } from '../../optim/index.js';
-import { Generator, Tensor, tidy } from '../../tensor/index.js';
+import { Tensor, tidy } from '../../tensor/index.js';
 import { type JsonObject, Trainer, type TrainerOptions } from '../../train/index.js';
 
 export interface DenoisingOptions {
@@ -33,25 +41,24 @@ export interface DenoisingOptions {
   groups?: readonly ParameterGroup[];
   /** Numbers for the log beside the PSNR. Default: the lambdas of the TV layers. */
   metrics?: () => Record<string, number>;
-  /** Accumulation, clipping, averaging, plateau and evaluation (see TrainerOptions). */
-  training?: Pick<TrainerOptions<PatchBatch>, 'accumulate' | 'clipNorm' | 'average' | 'plateau' | 'evaluation'>;
+  /** Accumulation, clipping, averaging, plateau, evaluation and capturing (see TrainerOptions). */
+  training?: Pick<TrainerOptions<TrainingBatch>, 'accumulate' | 'clipNorm' | 'average' | 'plateau' | 'evaluation' | 'capture'>;
 }
 
 /** What a trainer on clean patches needs, whatever is done to them. */
 export type PatchTrainingOptions = Omit<DenoisingOptions, 'sigma' | 'metrics'> & {
-  /** The number to minimise for the clean patches [n, channels, h, w] of the batch with this number. */
-  loss: (network: Module, target: Tensor, number: number) => ReturnType<TrainerOptions<PatchBatch>['loss']>;
+  /** The number to minimise for clean patches [n, channels, h, w]; the random numbers depend on the batch's number and the seed alone. */
+  loss: TrainerOptions<TrainingBatch, Tensor>['loss'];
   /** Further settings that a resumed run must share. */
   settings: JsonObject;
 };
 
 /** A trainer on clean patches with Adam. */
-export function patchTrainer(options: PatchTrainingOptions): Trainer<PatchBatch> {
+export function patchTrainer(options: PatchTrainingOptions): Trainer<TrainingBatch, Tensor> {
   const { model, source, batchSize = 16, learningRate = 1e-3, seed = 0, steps, budgetSeconds } = options;
   // A hundred steps of warm-up: Adam's first steps move every weight by the full rate, which throws a deep network off.
   const schedule = options.schedule ?? schedules.warmUp(100, schedules.cosine(0.01));
-  const numbers = new WeakMap<PatchBatch, number>();
-  return new Trainer<PatchBatch>({
+  return new Trainer<TrainingBatch, Tensor>({
     ...options.training,
     model,
     description: options.description,
@@ -73,16 +80,11 @@ export function patchTrainer(options: PatchTrainingOptions): Trainer<PatchBatch>
       ...(options.scheduleName !== undefined && { schedule: options.scheduleName }),
       ...(budgetSeconds === undefined ? { steps } : { budgetSeconds }),
     },
-    batch: (k) => {
-      const numbered = (batch: PatchBatch): PatchBatch => {
-        numbers.set(batch, k);
-        return batch;
-      };
-      const batch = source.batch(k, batchSize);
-      return batch instanceof Promise ? batch.then(numbered) : numbered(batch);
-    },
+    batch: (k) => source.batch(k, batchSize),
     release: (batch) => batch.release?.(),
-    loss: (network, batch) => options.loss(network, Tensor.from(batch.clean, batch.shape), numbers.get(batch) ?? 0),
+    inputs: cleanTensor,
+    loss: options.loss,
+    randomSeed: (number) => deriveSeed(seed, 2, number),
   });
 }
 
@@ -90,14 +92,13 @@ export function patchTrainer(options: PatchTrainingOptions): Trainer<PatchBatch>
  * A trainer that minimises the mean squared error of the denoised patches with Adam. The log's metrics are `psnr` of the batch, and
  * `lambda.<layer>` (mean over channels) of every TV layer.
  */
-export function denoisingTrainer({ sigma, metrics, ...options }: DenoisingOptions): Trainer<PatchBatch> {
+export function denoisingTrainer({ sigma, metrics, ...options }: DenoisingOptions): Trainer<TrainingBatch, Tensor> {
   if (!(sigma > 0) || !Number.isFinite(sigma)) throw new RangeError(`Expected a finite number > 0 for sigma but received ${String(sigma)}`);
   return patchTrainer({
     ...options,
     settings: { sigma },
-    loss: (network, target, number) => {
-      // Noise, too, depends on the batch's number alone.
-      const noise = new Generator(deriveSeed(options.seed ?? 0, 2, number)).normal(target.shape, { std: sigma });
+    loss: (network, target, random) => {
+      const noise = random.normal(target.shape, { std: sigma });
       const loss = mean(square(sub(network.forward(add(target, noise)), target)));
       return { loss, metrics: (mse) => ({ psnr: -10 * Math.log10(mse), ...(metrics?.() ?? lambdas(network)) }) };
     },

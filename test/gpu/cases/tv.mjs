@@ -122,20 +122,7 @@ export const cases = {
         outputs: [output(d, [batch, depth, height, width])],
         scratch: [output('float64', [batch, 4])],
         call: ([x, a, b, c, ...w], [y], _, [report]) =>
-          kernels.prox3d(
-            DTYPE_CODE[d],
-            params,
-            1e-13,
-            x,
-            a,
-            b,
-            c,
-            ...w.map((v) => (weighted ? v : 0)),
-            y,
-            0,
-            report,
-            0,
-          ),
+          kernels.prox3d(DTYPE_CODE[d], params, 1e-13, x, a, b, c, ...w.map((v) => (weighted ? v : 0)), y, 0, report, 0),
       };
     },
   },
