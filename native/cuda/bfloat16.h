@@ -1,5 +1,6 @@
-// Products whose factors are rounded to bfloat16, with float32 sums (train.mixedPrecision). Three ways lead to the same numbers: tensor cores
-// with packed factors (tensor_gemm.cuh, cuBLAS), TensorFloat-32, which holds every bfloat16 number (cuDNN), and float32 (older devices).
+// Products whose factors are rounded to bfloat16, with float32 sums (train.mixedPrecision). Three ways lead to the same numbers: tensor
+// cores with packed factors (tensor_gemm.cuh, cuBLAS), TensorFloat-32, which holds every bfloat16 number (cuDNN), and float32 (older
+// devices).
 #pragma once
 
 #include "device.h"

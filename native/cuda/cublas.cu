@@ -69,8 +69,7 @@ int cublas_product(int64_t dtype, int64_t batch, int64_t m, int64_t n, int64_t k
   const int64_t a_count = packed ? (batch - 1) * a_stride + m * k : 0, b_count = packed ? (batch - 1) * b_stride + k * n : 0;
   Scratch small_a(a_count * int64_t(sizeof(uint16_t))), small_b(b_count * int64_t(sizeof(uint16_t)));
   if (packed) {
-    if (!small_a.ok() || !small_b.ok() ||
-        pack_factors("matmul", a_count, static_cast<const float *>(a), small_a.as<uint16_t>()) != TG_OK ||
+    if (!small_a.ok() || !small_b.ok() || pack_factors("matmul", a_count, static_cast<const float *>(a), small_a.as<uint16_t>()) != TG_OK ||
         pack_factors("matmul", b_count, static_cast<const float *>(b), small_b.as<uint16_t>()) != TG_OK)
       return TG_UNSUPPORTED;
     a = small_a.as<void>();

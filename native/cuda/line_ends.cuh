@@ -1,5 +1,5 @@
-// Segments of a line as a walk along it leaves them: the level where a segment ends, and a bit for that sample. A second pass then fills all
-// samples. A walk that filled its segments itself would keep the other lanes of its warp waiting for every one of them.
+// Segments of a line as a walk along it leaves them: the level where a segment ends, and a bit for that sample. A second pass then fills
+// all samples. A walk that filled its segments itself would keep the other lanes of its warp waiting for every one of them.
 #pragma once
 
 #include "line_layout.cuh"

@@ -17,6 +17,8 @@ namespace {
 
 constexpr int64_t BUDGET = 12; // visits per sample before the linear solver takes over: 3 is too tight (specification, §3.1)
 constexpr int64_t FALLBACK_THREADS = 2048;
+// Up to here rescanning costs at most this many visits per sample, and no line is given up: one launch does.
+constexpr int64_t SHORT_LINE = 64;
 
 // Width of the edge between samples k - 1 and k of a line.
 template <class T> struct EdgeWidth {
@@ -48,13 +50,14 @@ __global__ void prox_tile_kernel(tg_lines g, int64_t lines, const T *x, const T 
   if (line < lines) {
     T *own = tile + threadIdx.x * pitch;
     // In place: a sample is never read again after its segment has ended.
+    const int64_t budget = g.n <= SHORT_LINE ? g.n * g.n : BUDGET * g.n + 64;
     const bool finished = slope_walk<T>(
         static_cast<int32_t>(g.n), false, [&](int32_t k) { return own[k]; }, edges_of(g, line, lambda, weights),
         [&](int32_t, int32_t end, T level) {
           own[end - 1] = level;
           words[(end - 1) / 32] |= 1u << (end - 1) % 32;
         },
-        BUDGET * g.n + 64);
+        budget);
     if (finished)
       fill_segments(g.n, words, 1, own, 1);
     else
@@ -118,17 +121,19 @@ __global__ void prox_lines_kernel(tg_lines g, int64_t lines, const T *x, const T
 }
 
 template <class T>
-int prox_in_place(const tg_lines &g, const T *x, const T *lambda, const T *weights, T *y, int32_t *unfinished) {
-  const int64_t lines = g.outer * g.inner, words = lines * mark_words(g.n);
-  Scratch marks(words * int64_t(sizeof(uint32_t)));
-  if (!marks.ok()) return fail("prox1d: out of memory for lines of %lld samples", (long long)g.n);
-  int status = zero(marks.as<void>(), words * int64_t(sizeof(uint32_t)), "prox1d");
+int prox_in_place(const tg_lines &g, const T *x, const T *lambda, const T *weights, T *y, uint32_t *marks, int32_t *unfinished) {
+  const int64_t lines = g.outer * g.inner;
   const bool wide = g.inner == 1 && g.n * int64_t(sizeof(T)) % 16 == 0 && reinterpret_cast<uintptr_t>(x) % 16 == 0;
-  if (status == TG_OK)
-    status = run_kernel("prox1d", wide ? prox_lines_kernel<T, true> : prox_lines_kernel<T, false>, blocks_for(lines, 64), 64, 0, g, lines, x,
-                        lambda, weights, y, marks.as<uint32_t>(), unfinished);
+  const int status = run_kernel("prox1d", wide ? prox_lines_kernel<T, true> : prox_lines_kernel<T, false>, blocks_for(lines, 64), 64, 0, g,
+                                lines, x, lambda, weights, y, marks, unfinished);
   if (status != TG_OK || g.inner > 1) return status;
-  return run_kernel("prox1d", fill_rows_kernel<T>, blocks_for(lines * 32), THREADS, 0, g.n, lines, marks.as<uint32_t>(), y);
+  return run_kernel("prox1d", fill_rows_kernel<T>, blocks_for(lines * 32), THREADS, 0, g.n, lines, marks, y);
+}
+
+// TAUTGRAD_CUDA_PROX1D=serial: a thread per line whatever the lines, for measurements.
+bool chunked() {
+  const char *wish = std::getenv("TAUTGRAD_CUDA_PROX1D");
+  return !wish || std::strcmp(wish, "serial") != 0;
 }
 
 template <class T>
@@ -147,12 +152,6 @@ __global__ void prox_fallback_kernel(tg_lines g, const T *x, const T *lambda, co
   }
 }
 
-// TAUTGRAD_CUDA_PROX1D=serial: a thread per line whatever the lines, for measurements.
-bool chunked() {
-  const char *wish = std::getenv("TAUTGRAD_CUDA_PROX1D");
-  return !wish || std::strcmp(wish, "serial") != 0;
-}
-
 } // namespace
 
 template <class T> int prox_lines(const tg_lines &g, const T *x, const T *lambda, const T *weights, T *y) {
@@ -160,30 +159,32 @@ template <class T> int prox_lines(const tg_lines &g, const T *x, const T *lambda
   if (total == 0) return TG_OK;
   if (lines > 2147483647 || g.n > 2147483646)
     return fail("prox1d: %lld lines of %lld samples are more than this kernel counts", (long long)lines, (long long)g.n);
+  const int tile_lines = lines_per_tile(g.n, sizeof(T));
+  const int64_t chunk = chunked() ? chunk_length(lines, g.n) : 0,
+                tile_bytes = tile_pitch(g.n) * sizeof(T) + tile_words(g.n) * sizeof(uint32_t);
+  const auto solve_tiles = [&](int32_t *unfinished) {
+    return run_kernel("prox1d", prox_tile_kernel<T>, dim3(static_cast<unsigned>(ceil_div(lines, tile_lines))), tile_lines,
+                      tile_lines * tile_bytes, g, lines, x, lambda, weights, y, unfinished);
+  };
+  if (g.n <= SHORT_LINE) return solve_tiles(nullptr);
+
   // The linear solver's threads share half a gigabyte of work space at most.
   int64_t fallback = (int64_t(1) << 29) / TautStringWorkspace::bytes(g.n);
   fallback = fallback < 1 ? 1 : fallback < FALLBACK_THREADS ? fallback : FALLBACK_THREADS;
   fallback = fallback < lines ? fallback : lines;
-  const int64_t threads = fallback < 64 ? fallback : 64;
-  Scratch list((lines + 1) * static_cast<int64_t>(sizeof(int32_t))), workspace(fallback * TautStringWorkspace::bytes(g.n));
-  if (!list.ok() || !workspace.ok()) return fail("prox1d: out of memory for lines of %lld samples", (long long)g.n);
-  int status = zero(list.as<void>(), sizeof(int32_t), "prox1d");
-  if (status != TG_OK) return status;
-
-  const int tile_lines = lines_per_tile(g.n, sizeof(T));
-  const int64_t chunk = chunked() ? chunk_length(lines, g.n) : 0;
-  if (chunk > 0) {
-    status = prox_chunks(g, chunk, BUDGET, x, lambda, weights, y, list.as<int32_t>());
-  } else if (tile_lines > 0) {
-    const int64_t bytes = tile_lines * (tile_pitch(g.n) * int64_t(sizeof(T)) + tile_words(g.n) * int64_t(sizeof(uint32_t)));
-    status = run_kernel("prox1d", prox_tile_kernel<T>, dim3(static_cast<unsigned>(ceil_div(lines, tile_lines))), tile_lines, bytes, g, lines,
-                        x, lambda, weights, y, list.as<int32_t>());
-  } else {
-    status = prox_in_place(g, x, lambda, weights, y, list.as<int32_t>());
-  }
+  const int64_t threads = fallback < 64 ? fallback : 64, marks = chunk > 0 || tile_lines > 0 ? 0 : lines * mark_words(g.n);
+  // The marks, then the list of lines that were given up: their count, which is cleared with the marks, and their indices.
+  Scratch notes((marks + 1 + lines) * int64_t(sizeof(uint32_t))), workspace(fallback * TautStringWorkspace::bytes(g.n));
+  if (!notes.ok() || !workspace.ok()) return fail("prox1d: out of memory for lines of %lld samples", (long long)g.n);
+  int32_t *unfinished = notes.as<int32_t>() + marks;
+  int status = zero(notes.as<void>(), (marks + 1) * int64_t(sizeof(uint32_t)), "prox1d");
+  if (status == TG_OK && chunk > 0)
+    status = prox_chunks(g, chunk, BUDGET, x, lambda, weights, y, unfinished);
+  else if (status == TG_OK)
+    status = tile_lines > 0 ? solve_tiles(unfinished) : prox_in_place(g, x, lambda, weights, y, notes.as<uint32_t>(), unfinished);
   if (status != TG_OK) return status;
   return run_kernel("prox1d", prox_fallback_kernel<T>, dim3(static_cast<unsigned>(fallback / threads)),
-                    dim3(static_cast<unsigned>(threads)), 0, g, x, lambda, weights, y, list.as<int32_t>(), workspace.as<unsigned char>());
+                    dim3(static_cast<unsigned>(threads)), 0, g, x, lambda, weights, y, unfinished, workspace.as<unsigned char>());
 }
 
 template int prox_lines<float>(const tg_lines &, const float *, const float *, const float *, float *);

@@ -9,14 +9,13 @@ namespace tautgrad::cuda {
 namespace {
 
 // The upper half of a float32, rounded to nearest; NaN stays NaN.
-__device__ inline uint32_t bfloat16_bits(float v) {
-  return v == v ? __float_as_uint(round_to_bfloat16(v)) >> 16 : 0x7fc0u;
-}
+__device__ inline uint32_t bfloat16_bits(float v) { return v == v ? __float_as_uint(round_to_bfloat16(v)) >> 16 : 0x7fc0u; }
 // Two numbers; the first one lies in the lower half.
 __device__ inline uint32_t pack_bfloat16(float first, float second) { return bfloat16_bits(first) | bfloat16_bits(second) << 16; }
 
 // d += a b of a 16 x 16 and a 16 x 8 matrix, by all lanes of a warp. Lane l = 4 g + t holds, of each pair along k the lower one first,
-//   a: (g, 2t), (g + 8, 2t), (g, 2t + 8), (g + 8, 2t + 8);   b: (2t, g), (2t + 8, g);   d: (g, 2t), (g, 2t + 1), (g + 8, 2t), (g + 8, 2t + 1)
+//   a: (g, 2t), (g + 8, 2t), (g, 2t + 8), (g + 8, 2t + 8);   b: (2t, g), (2t + 8, g);   d: (g, 2t), (g, 2t + 1), (g + 8, 2t), (g + 8, 2t +
+//   1)
 __device__ inline void multiply_add(float (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2]) {
 #ifdef TG_CUDA_EMULATION
   ::emulation::multiply_add_bfloat16(d, a, b);

@@ -10,7 +10,7 @@ namespace tautgrad::cuda {
 bool allow_tf32();
 
 enum class ConvPass { forward, data, weights }; // first, second -> result as in backend.h: x, w -> y; dy, w -> dx; x, dy -> dw
-bool cudnn_serves(); // whether it was found and started
+bool cudnn_serves();                            // whether it was found and started
 // tensor_float: the factors are known to fit TensorFloat-32.
 int cudnn_convolution(ConvPass pass, int64_t dtype, const tg_conv &p, const void *first, const void *second, void *result,
                       bool tensor_float);

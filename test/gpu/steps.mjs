@@ -184,15 +184,45 @@ await test('TensorFloat-32 keeps 10 bits, and only while it is allowed', () => {
 function bfloat16Error() {
   const kinds = [
     [{ padding: 1 }, [2, 16, 11, 13], [20, 16, 3, 3]],
-    [{ stride: 2, padding: [[1, 1], [2, 2]], dilation: [1, 2], groups: 2 }, [2, 40, 9, 11], [24, 20, 3, 3]],
-    [{ padding: [[0, 1], [1, 0]] }, [3, 70, 6, 6], [65, 70, 2, 2]],
+    [
+      {
+        stride: 2,
+        padding: [
+          [1, 1],
+          [2, 2],
+        ],
+        dilation: [1, 2],
+        groups: 2,
+      },
+      [2, 40, 9, 11],
+      [24, 20, 3, 3],
+    ],
+    [
+      {
+        padding: [
+          [0, 1],
+          [1, 0],
+        ],
+      },
+      [3, 70, 6, 6],
+      [65, 70, 2, 2],
+    ],
     [{ padding: 1, groups: 8 }, [2, 8, 7, 9], [8, 1, 3, 3]],
     [{ padding: 1 }, [1, 3, 40, 33], [5, 3, 3, 3]],
   ];
   const products = [
-    [[3, 5, 4], [4, 6]],
-    [[2, 70, 90], [2, 90, 130]],
-    [[1, 33], [33, 1]],
+    [
+      [3, 5, 4],
+      [4, 6],
+    ],
+    [
+      [2, 70, 90],
+      [2, 90, 130],
+    ],
+    [
+      [1, 33],
+      [33, 1],
+    ],
   ];
   seed(4);
   const drawn = (shape) => randn(shape).toTypedArray().slice();
