@@ -95,7 +95,8 @@ template <class T> int component_means(int64_t batch, int64_t pixels, const int3
   int status = zero(sums, bytes, name);
   if (status == TG_OK)
     status = run_kernel(name, largest_kernel<T>, dim3(static_cast<unsigned>(batch * blocks)), BLOCK_THREADS, 0, pixels, blocks, v, scale);
-  if (status == TG_OK) status = run_kernel(name, add_labels_kernel<T>, blocks_for(total), THREADS, 0, total, pixels, labels, v, scale, sums);
+  if (status == TG_OK)
+    status = run_kernel(name, add_labels_kernel<T>, blocks_for(total), THREADS, 0, total, pixels, labels, v, scale, sums);
   return status == TG_OK ? run_kernel(name, mean_labels_kernel<T>, blocks_for(total), THREADS, 0, total, pixels, labels, scale, sums, out)
                          : status;
 }

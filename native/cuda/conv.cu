@@ -12,10 +12,10 @@ namespace {
 struct Geometry {
   tg_conv p;
   int64_t ci, co, taps, out, in; // channels per group in and out, kernel positions, output pixels, input pixels
-  Divider by_taps, by_kw, by_out, by_out_w, by_in, by_w;
+  Divider by_taps, by_kw, by_out, by_out_w, by_in, by_w, by_stride_h, by_stride_w;
   explicit Geometry(const tg_conv &c)
       : p(c), ci(c.c_in / c.groups), co(c.c_out / c.groups), taps(c.kh * c.kw), out(c.out_h * c.out_w), in(c.h * c.w), by_taps(taps),
-        by_kw(c.kw), by_out(out), by_out_w(c.out_w), by_in(in), by_w(c.w) {}
+        by_kw(c.kw), by_out(out), by_out_w(c.out_w), by_in(in), by_w(c.w), by_stride_h(c.stride_h), by_stride_w(c.stride_w) {}
 };
 bool fits(const tg_conv &p) {
   constexpr int64_t most = (int64_t(1) << 31) - 1;
@@ -39,6 +39,22 @@ __device__ inline bool output_pixel(const tg_conv &p, int64_t u, int64_t v, int6
   }
   *at = i * p.out_w + j;
   return i < p.out_h && j < p.out_w;
+}
+
+// The same in 32 bits, for tiles, where registers count.
+__device__ inline bool seen_input(const Geometry &g, int i, int j, int a, int b, int *at) {
+  const int h = int(g.p.h), w = int(g.p.w), u = i * int(g.p.stride_h) + a * int(g.p.dilation_h) - int(g.p.pad_h),
+            v = j * int(g.p.stride_w) + b * int(g.p.dilation_w) - int(g.p.pad_w);
+  *at = u * w + v;
+  return u >= 0 && u < h && v >= 0 && v < w;
+}
+__device__ inline bool seen_output(const Geometry &g, int u, int v, int a, int b, int *at) {
+  const int s = u + int(g.p.pad_h) - a * int(g.p.dilation_h), t = v + int(g.p.pad_w) - b * int(g.p.dilation_w);
+  if (s < 0 || t < 0) return false;
+  uint32_t rest_i, rest_j;
+  const int i = int(g.by_stride_h.divide(uint32_t(s), &rest_i)), j = int(g.by_stride_w.divide(uint32_t(t), &rest_j));
+  *at = i * int(g.p.out_w) + j;
+  return rest_i == 0 && rest_j == 0 && i < int(g.p.out_h) && j < int(g.p.out_w);
 }
 
 // What becomes of a result before it is written.
@@ -70,13 +86,12 @@ template <class T, Seen What> struct Windows {
   struct Cursor {
     const Windows *w;
     const T *image;
-    int64_t i, j;
+    int i, j;
     __device__ T value(int64_t k) const {
-      const tg_conv &p = w->g.p;
       uint32_t tap, b;
       const uint32_t channel = w->g.by_taps.divide(static_cast<uint32_t>(k), &tap), a = w->g.by_kw.divide(tap, &b);
-      int64_t at;
-      const bool inside = What == Seen::input ? input_pixel(p, i, j, a, b, &at) : output_pixel(p, i, j, a, b, &at);
+      int at;
+      const bool inside = What == Seen::input ? seen_input(w->g, i, j, int(a), int(b), &at) : seen_output(w->g, i, j, int(a), int(b), &at);
       return inside ? image[channel * w->plane() + at] : T(0);
     }
   };
@@ -86,7 +101,7 @@ template <class T, Seen What> struct Windows {
     uint32_t pixel, j;
     const int64_t n = (input ? g.by_out : g.by_in).divide(static_cast<uint32_t>(column), &pixel);
     const uint32_t i = (input ? g.by_out_w : g.by_w).divide(pixel, &j);
-    return {this, planes + (input ? n * g.p.c_in + z * g.ci : n * g.p.c_out + z * g.co) * plane(), i, j};
+    return {this, planes + (input ? n * g.p.c_in + z * g.ci : n * g.p.c_out + z * g.co) * plane(), int(i), int(j)};
   }
 };
 
@@ -149,21 +164,20 @@ template <class T> struct WeightsWindows {
   struct Cursor {
     const WeightsWindows *w;
     const T *plane;
-    int64_t a, b;
+    int a, b;
     __device__ T value(int64_t k) const {
-      const tg_conv &p = w->g.p;
       uint32_t pixel, j;
       const int64_t n = w->g.by_out.divide(static_cast<uint32_t>(k), &pixel);
       const uint32_t i = w->g.by_out_w.divide(pixel, &j);
-      int64_t at;
-      return input_pixel(p, i, j, a, b, &at) ? plane[n * p.c_in * w->g.in + at] : T(0);
+      int at;
+      return seen_input(w->g, int(i), int(j), a, b, &at) ? plane[n * w->g.p.c_in * w->g.in + at] : T(0);
     }
   };
   __device__ Cursor cursor(int64_t z, int64_t column) const {
     uint32_t tap, b;
     const int64_t channel = g.by_taps.divide(static_cast<uint32_t>(column), &tap);
     const uint32_t a = g.by_kw.divide(tap, &b);
-    return {this, x + (z * g.ci + channel) * g.in, a, b};
+    return {this, x + (z * g.ci + channel) * g.in, int(a), int(b)};
   }
 };
 template <class T> struct WeightsResult {

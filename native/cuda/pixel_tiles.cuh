@@ -74,8 +74,9 @@ template <class T> __device__ inline T clip(T bound, T a) { return a > bound ? b
 // before (FISTA), or y and ybar (primal-dual), laid out alike. What comes out goes to buffers of its own, because neighbours read what went
 // in.
 template <class T, Descent Kind, class State>
-__global__ void __launch_bounds__(BLOCK_THREADS) descend_kernel(TvImages<T> p, State *states, TileLevels levels, const T *u_all,
-                                                                const T *other_all, T *u_next, T *other_next, double *shares) {
+__global__ void __launch_bounds__(BLOCK_THREADS)
+    descend_kernel(TvImages<T> p, State *states, const __grid_constant__ TileLevels levels, const T *u_all, const T *other_all, T *u_next,
+                   T *other_next, double *shares) {
   constexpr bool PD = Kind == Descent::primal_dual;
   __shared__ T first[CELLS], second[CELLS], image[CELLS]; // v, or u; y, or ybar
   const int64_t b = blockIdx.x / p.tiles, tile = blockIdx.x % p.tiles, n = p.pixels();

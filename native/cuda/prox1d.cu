@@ -67,22 +67,26 @@ __global__ void prox_tile_kernel(tg_lines g, int64_t lines, const T *x, const T 
   store_tile(g, first, lines, tile, y);
 }
 
-// Reads a dense line 16 bytes at a time and keeps the last ones.
+// Reads a dense line 16 bytes at a time and keeps the last ones, in registers: what is wanted of them is selected, not indexed.
 template <class T> struct Buffered {
-  static constexpr int COUNT = 16 / int(sizeof(T));
-  const T *x;
+  const uint4 *blocks;
   int32_t block = -1;
-  T kept[COUNT] = {};
-  __device__ explicit Buffered(const T *x_) : x(x_) {}
-  __device__ T operator()(int32_t k) {
+  uint4 kept = {};
+  __device__ explicit Buffered(const T *x) : blocks(reinterpret_cast<const uint4 *>(x)) {}
+  __device__ __forceinline__ T operator()(int32_t k) {
+    constexpr int COUNT = 16 / int(sizeof(T));
     if (k / COUNT != block) {
       block = k / COUNT;
-      const uint4 bytes = *reinterpret_cast<const uint4 *>(x + block * COUNT);
-      memcpy(kept, &bytes, sizeof bytes);
+      kept = blocks[block];
     }
-    T value = kept[0];
-#pragma unroll
-    for (int i = 1; i < COUNT; ++i) value = k % COUNT == i ? kept[i] : value; // an index would put them into memory
+    T value;
+    if constexpr (sizeof(T) == 4) {
+      const uint32_t low = k & 1 ? kept.y : kept.x, high = k & 1 ? kept.w : kept.z;
+      value = __uint_as_float(k & 2 ? high : low);
+    } else {
+      const uint64_t bits = k & 1 ? uint64_t(kept.w) << 32 | kept.z : uint64_t(kept.y) << 32 | kept.x;
+      memcpy(&value, &bits, sizeof value);
+    }
     return value;
   }
 };

@@ -27,7 +27,7 @@ template <int Rows> struct PairPlan {
 };
 
 // A, B, C: see gemm.cuh.
-template <class A, class B, class C> __global__ void __launch_bounds__(GEMM_THREADS) tensor_gemm_kernel(GemmShape s, A a, B b, C c) {
+template <class A, class B, class C> __global__ void __launch_bounds__(GEMM_THREADS, 2) tensor_gemm_kernel(GemmShape s, A a, B b, C c) {
   __shared__ uint32_t tile_a[MMA_M * MMA_PITCH];
   __shared__ uint32_t tile_b[MMA_N * MMA_PITCH];
   const int64_t m_tiles = ceil_div(s.m, MMA_M), n_tiles = ceil_div(s.n, MMA_N), tiles = s.batch * s.parts * m_tiles * n_tiles;
