@@ -128,10 +128,34 @@ void transform_output(const Correlation<float> &k, const Plan &p, const float *p
     }
 }
 
+// taps[t][lane] = p[lane][t], the nine weights of a kernel, for `count` kernels. They may be read up to `end`.
+TG_INLINE void load_kernels(const float *const *p, int64_t count, const float *end, V (&taps)[9]) {
+  V rows[L];
+  int t = 0;
+  for (; t + L <= 9; t += L) {
+    for (int64_t lane = 0; lane < L; ++lane) rows[lane] = lane < count ? load(p[lane] + t) : V{};
+    transpose_lanes<float>(rows);
+    for (int i = 0; i < L; ++i) taps[t + i] = rows[i];
+  }
+  if (L > 9) {
+    for (int64_t lane = 0; lane < L; ++lane) rows[lane] = lane >= count ? V{} : p[lane] + L <= end ? load(p[lane]) : load_partial(p[lane], 9);
+    transpose_lanes<float>(rows);
+    for (t = 0; t < 9; ++t) taps[t] = rows[t];
+  }
+  for (; t < 9; ++t) {
+    taps[t] = V{};
+    for (int64_t lane = 0; lane < count; ++lane) taps[t][lane] = p[lane][t];
+  }
+}
+
+// Elements between the points of the transformed weights: kernels, and a cache line so that the points spread over all sets.
+inline int64_t weights_stride(const Correlation<float> &k) { return k.groups * k.out * k.in + L; }
+
 // packed[point][g][tile of o][c][o] = G w G'; index[3][3] is where a tap's weight lies. The pairs (c, o) of a tile lie along the lanes.
 void transform_weights(const Correlation<float> &k, const int64_t (&index)[3][3], float *packed) {
-  const int64_t tiles = ceil_div(k.out, MOST_CHANNELS), point = k.groups * k.out * k.in;
-  for_tasks(k.groups * tiles, 8.0 * static_cast<double>(point), [&](int64_t task) {
+  const int64_t tiles = ceil_div(k.out, MOST_CHANNELS), point = weights_stride(k);
+  const float *end = k.w + k.groups * k.out * k.in * 9;
+  const auto transform = [&](int64_t task) {
     const int64_t g = task / tiles, o_end = (task % tiles + 1) * MOST_CHANNELS < k.out ? (task % tiles + 1) * MOST_CHANNELS : k.out;
     for (int64_t o = task % tiles * MOST_CHANNELS; o < o_end;) {
       const int channels = tile_channels(k.out - o);
@@ -140,15 +164,15 @@ void transform_weights(const Correlation<float> &k, const int64_t (&index)[3][3]
       const int64_t pairs = channels * k.in;
       for (int64_t first = 0; first < pairs; first += L) {
         const int64_t count = pairs - first < L ? pairs - first : L;
-        alignas(64) float taps[3][3][L] = {};
-        for (int64_t lane = 0; lane < count; ++lane) {
-          const int64_t c = (first + lane) / channels, i = (first + lane) % channels; // channels: a power of two
-          const float *tap = w + i * k.w_out + c * k.w_in;
-          for (int a = 0; a < 3; ++a)
-            for (int b = 0; b < 3; ++b) taps[a][b][lane] = tap[index[a][b]];
+        const float *kernels[L];
+        int64_t c = first / channels;
+        for (int64_t lane = 0, i = first % channels; lane < count; ++lane) {
+          kernels[lane] = w + i * k.w_out + c * k.w_in;
+          if (++i == channels) i = 0, ++c;
         }
-        V half[6][3];
-        for (int b = 0; b < 3; ++b) winograd_weight(load(taps[0][b]), load(taps[1][b]), load(taps[2][b]), &half[0][b], 3);
+        V taps[9], half[6][3];
+        load_kernels(kernels, count, end, taps);
+        for (int b = 0; b < 3; ++b) winograd_weight(taps[index[0][b]], taps[index[1][b]], taps[index[2][b]], &half[0][b], 3);
         for (int a = 0; a < 6; ++a) {
           V done[6];
           winograd_weight(half[a][0], half[a][1], half[a][2], done, 1);
@@ -163,7 +187,9 @@ void transform_weights(const Correlation<float> &k, const int64_t (&index)[3][3]
       }
       o += channels;
     }
-  });
+  };
+  // What one thread writes the others fetch from its cache: sharing the work out pays for many kernels only (2048).
+  for_tasks(k.groups * tiles, 128.0 * static_cast<double>(k.groups * k.out * k.in), transform);
 }
 
 } // namespace
@@ -184,7 +210,7 @@ int correlate_winograd(const Correlation<float> &k) {
   int64_t first_row, first_column, index[3][3];
   square_of_taps(k, first_row, first_column, index);
   const Plan p = make_plan(k, first_row, first_column);
-  const int64_t point_weights = k.groups * k.out * k.in;
+  const int64_t point_weights = weights_stride(k);
   float *weights = static_cast<float *>(scratch(CONV_SCRATCH_SHARED, 36 * point_weights * 4));
   if (!weights) return fail("conv: out of memory for %lld transformed weights", static_cast<long long>(36 * point_weights));
   transform_weights(k, index, weights);
