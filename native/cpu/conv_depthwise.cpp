@@ -60,18 +60,6 @@ template <class T> TG_INLINE void clear_ends(T *out, int64_t begin, int64_t end,
   clear(end / L * L, pitch);
 }
 
-// out[j] = row[j] for j < count.
-template <class T> TG_INLINE void copy_pixels(const T *row, int64_t count, T *out) {
-  constexpr int64_t L = lanes<T>;
-  int64_t j = 0;
-  for (; j + L <= count; j += L) store(out + j, load(row + j));
-  if (j < count && count >= L) { // once more over pixels that are done
-    store(out + count - L, load(row + count - L));
-    return;
-  }
-  for (; j < count; ++j) out[j] = row[j];
-}
-
 // even[j] = row[2 j] and odd[j] = row[2 j + 1] for j < count.
 template <class T> TG_INLINE void split_pixels(const T *row, int64_t count, T *even, T *odd) {
   constexpr int64_t L = lanes<T>;
@@ -113,8 +101,7 @@ template <class T> void pack_plane(const Correlation<T> &k, const Layout &l, con
         T *odd = out + plane;
         clear_ends(out, l.lead + begin, l.lead + whole, l.pitch);
         clear_ends(odd, l.lead + begin, l.lead + whole, l.pitch);
-        if (begin < whole)
-          split_pixels(line + 2 * (l.first_column + begin), whole - begin, out + l.lead + begin, odd + l.lead + begin);
+        if (begin < whole) split_pixels(line + 2 * (l.first_column + begin), whole - begin, out + l.lead + begin, odd + l.lead + begin);
         if (single) out[l.lead + whole] = line[k.width - 1];
       } else {
         for (int64_t b = 0; b < l.column_residues; ++b, out += plane) {

@@ -10,11 +10,11 @@ namespace {
 
 // The packed input of one task and how it is read.
 struct Layout {
-  int64_t row_residues, column_residues;     // residues kept: the stride, or 1 where the taps use a single one
-  int64_t first_row, first_column;           // smallest quotient of a tap's shift by the stride
-  int64_t row_span, column_span;             // largest minus smallest quotient
-  int64_t lead, pitch;                       // elements before the first packed one of a row, and of a row
-  int64_t plane_rows, channel_stride;        // rows; elements
+  int64_t row_residues, column_residues; // residues kept: the stride, or 1 where the taps use a single one
+  int64_t first_row, first_column;       // smallest quotient of a tap's shift by the stride
+  int64_t row_span, column_span;         // largest minus smallest quotient
+  int64_t lead, pitch;                   // elements before the first packed one of a row, and of a row
+  int64_t plane_rows, channel_stride;    // rows; elements
   bool flat; // output pixels are numbered through rows of `pitch` instead of row by row: little is wasted on narrow images
 };
 
@@ -25,6 +25,18 @@ template <class T> TG_INLINE void clear_run(T *p, int64_t count) {
     p[0] = p[count - 1] = 0;
   else
     memset(p, 0, static_cast<size_t>(count) * sizeof(T));
+}
+
+// out[j] = row[j] for j < count.
+template <class T> TG_INLINE void copy_pixels(const T *row, int64_t count, T *out) {
+  constexpr int64_t L = lanes<T>;
+  int64_t j = 0;
+  for (; j + L <= count; j += L) store(out + j, load(row + j));
+  if (j < count && count >= L) { // once more over pixels that are done
+    store(out + count - L, load(row + count - L));
+    return;
+  }
+  for (; j < count; ++j) out[j] = row[j];
 }
 
 // out[j] = row[(first + j) * stride + residue] for j < count, zeros outside [0, width)
@@ -39,7 +51,7 @@ template <class T> void pack_row(const T *row, int64_t width, int64_t first, int
   clear_run(out, begin);
   const T *source = row + first * stride + residue;
   if (stride == 1)
-    memcpy(out + begin, source + begin, static_cast<size_t>(end - begin) * sizeof(T));
+    copy_pixels(source + begin, end - begin, out + begin);
   else if (stride == 2)
     for (int64_t j = begin; j < end; ++j) out[j] = source[j * 2];
   else

@@ -29,7 +29,7 @@ Plan make_plan(const Correlation<float> &k, int64_t first_row, int64_t first_col
   const int64_t outside = -floor_div(first_column, 2); // pairs left of the image
   p.lead = outside > 0 ? (L - outside % L) % L : 0;
   p.pitch = ceil_div(p.lead + k.columns + 1, L) * L; // aligned for the stores; it is read pixel by pixel
-  int64_t rows = ceil_div(96, k.columns); // a row of tiles, unless it is short
+  int64_t rows = ceil_div(96, k.columns);            // a row of tiles, unless it is short
   rows = rows > p.tile_rows ? p.tile_rows : rows;
   p.blocks = ceil_div(p.tile_rows, rows);
   p.block_rows = ceil_div(p.tile_rows, p.blocks);
@@ -179,8 +179,8 @@ int correlate_strided_weights(const Correlation<float> &k, const float *dy, floa
         const int64_t channels = k.in - c < TOGETHER ? k.in - c : TOGETHER;
         transform_residue_rows(k, p, k.x + planes * k.in * k.h * k.width, c, channels, tile_row, zeros, x);
         for (int place = 0; place < KINDS; ++place) // the last four places are one run of rows
-          add_place(p, channels, (place < 5 ? 1 : 4) * p.block_rows, k.columns, x + p.lead + place * p.place, inner, gradient + place * p.gradient,
-                    sums + place * kind + c * 3 * p.out);
+          add_place(p, channels, (place < 5 ? 1 : 4) * p.block_rows, k.columns, x + p.lead + place * p.place, inner,
+                    gradient + place * p.gradient, sums + place * kind + c * 3 * p.out);
       }
     }
   });

@@ -14,8 +14,8 @@ constexpr int ROWS = VECTOR_REGISTERS == 32 ? 8 : 4; // output channels of a reg
 
 struct Plan {
   int64_t tile_rows, tile_columns, block_rows, block_columns, tiles;
-  int64_t in, out;           // channels, padded to whole vectors
-  int64_t point_x, point_dy; // elements between points
+  int64_t in, out;                           // channels, padded to whole vectors
+  int64_t point_x, point_dy;                 // elements between points
   int64_t blocks_h, blocks_w, blocks, parts; // of the batch; partial results
   int64_t first_row, first_column;
 };
@@ -243,8 +243,8 @@ int correlate_winograd_weights(const Correlation<float> &k, const float *dy, flo
     for (int64_t block = own * p.blocks / p.parts; block < (own + 1) * p.blocks / p.parts; ++block) {
       const int64_t bw = block % p.blocks_w, bh = block / p.blocks_w % p.blocks_h, image = block / (p.blocks_w * p.blocks_h);
       transform_input(k, p, k.x + (image * k.groups + g) * k.in * k.h * k.width, bh * p.block_rows, bw * p.block_columns, x);
-      transform_gradient(k, p, dy + (image * k.groups + g) * k.out * k.rows * k.columns, bh * p.block_rows, bw * p.block_columns,
-                         gradient, bias);
+      transform_gradient(k, p, dy + (image * k.groups + g) * k.out * k.rows * k.columns, bh * p.block_rows, bw * p.block_columns, gradient,
+                         bias);
       for (int64_t point = 0; point < 36; ++point)
         for (int64_t o = 0; o < k.out; o += ROWS) {
           const float *a = gradient + point * p.point_dy + o;
