@@ -65,7 +65,9 @@ template <class T> TG_INLINE void split_pixels(const T *row, int64_t count, T *e
   constexpr int64_t L = lanes<T>;
   constexpr lane_numbers<T> n{};
   const auto split = [&](int64_t j) TG_LAMBDA {
-    const vec<T> a = load(row + 2 * j), b = load(row + 2 * j + L);
+    vec<T> a = load(row + 2 * j), b = load(row + 2 * j + L);
+    keep_in_register(a);
+    keep_in_register(b);
     store(even + j, even_lanes(a, b, n));
     store(odd + j, odd_lanes(a, b, n));
   };

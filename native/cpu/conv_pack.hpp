@@ -69,7 +69,9 @@ template <class T> TG_INLINE void pack_row_pair(const T *row, int64_t width, int
   end = end < begin ? begin : end < count ? end : count;
   const auto split = [&](int64_t j) {
     const T *p = row + 2 * (first + j);
-    const vec<T> a = load(p), b = load(p + L);
+    vec<T> a = load(p), b = load(p + L);
+    keep_in_register(a);
+    keep_in_register(b);
     store(even + j, even_lanes(a, b, n));
     store(odd + j, odd_lanes(a, b, n));
   };
