@@ -329,14 +329,8 @@ template <class T> int correlate_depthwise(const Correlation<T> &k) {
   for (int r = 0; r < k.residues; ++r) counts[r] = find_runs(k, layout, offsets, k.tap_begin[r], k.tap_begin[r + 1], runs + k.tap_begin[r]);
   // Tiles read beyond the last row and column of a block; what they compute there is dropped.
   const int64_t elements = layout.channel_stride + (ROWS + 1) * layout.pitch + 8 * L;
-  int failed = 0;
-  for_tasks(k.n * k.groups * blocks, work_of(k), [&](int64_t task) {
+  const bool done = for_scratch_tasks<T>(k.n * k.groups * blocks, work_of(k), elements, [&](int64_t task, T *packed) {
     const int64_t plane = task / blocks, g = plane % k.groups, row0 = task % blocks * rows;
-    T *packed = static_cast<T *>(scratch(CONV_SCRATCH_TASK, elements * static_cast<int64_t>(sizeof(T))));
-    if (!packed) {
-      __atomic_store_n(&failed, 1, __ATOMIC_RELAXED);
-      return;
-    }
     const int64_t used = layout.row_residues * layout.column_residues * layout.plane_rows * layout.pitch;
     memset(packed + used, 0, static_cast<size_t>(elements - used) * sizeof(T));
     pack_plane(k, layout, k.x + plane * k.h * k.width, row0, packed);
@@ -373,7 +367,7 @@ template <class T> int correlate_depthwise(const Correlation<T> &k) {
     else
       write_rows(std::integral_constant<int, 1>{});
   });
-  return failed ? fail("conv: out of memory for %lld rows of a plane", static_cast<long long>(rows)) : static_cast<int>(TG_OK);
+  return done ? static_cast<int>(TG_OK) : fail("conv: out of memory for %lld rows of a plane", static_cast<long long>(rows));
 }
 
 template <class T> int correlate_depthwise_weights(const Correlation<T> &k, const T *dy, T *dw, T *db) {
@@ -384,13 +378,8 @@ template <class T> int correlate_depthwise_weights(const Correlation<T> &k, cons
   Run runs[MOST_TAPS];
   const int count = find_runs(k, layout, offsets, 0, k.tap_count, runs);
   const int64_t elements = layout.channel_stride + (ROWS + 1) * layout.pitch + 8 * L, zero_elements = ceil_div(k.columns, L) * L;
-  int failed = 0;
-  for_tasks(k.groups, work_of(k), [&](int64_t g) { // a channel's images in order
-    T *packed = static_cast<T *>(scratch(CONV_SCRATCH_TASK, (elements + zero_elements) * static_cast<int64_t>(sizeof(T))));
-    if (!packed) {
-      __atomic_store_n(&failed, 1, __ATOMIC_RELAXED);
-      return;
-    }
+  // A task is a channel, its images in order.
+  const bool done = for_scratch_tasks<T>(k.groups, work_of(k), elements + zero_elements, [&](int64_t g, T *packed) {
     const int64_t used = layout.row_residues * layout.column_residues * layout.plane_rows * layout.pitch;
     memset(packed + used, 0, static_cast<size_t>(elements + zero_elements - used) * sizeof(T));
     const T *zeros = packed + elements;
@@ -417,7 +406,7 @@ template <class T> int correlate_depthwise_weights(const Correlation<T> &k, cons
     for (int64_t t = 0; t < k.tap_count; ++t) dw[g * k.w_group + k.taps[t].index] = horizontal_sum<T>(sums[t]);
     if (db) db[g] = bias;
   });
-  return failed ? fail("conv_weights: out of memory for %lld rows of a plane", static_cast<long long>(rows)) : static_cast<int>(TG_OK);
+  return done ? static_cast<int>(TG_OK) : fail("conv_weights: out of memory for %lld rows of a plane", static_cast<long long>(rows));
 }
 
 template bool depthwise_serves<float>(const Correlation<float> &);

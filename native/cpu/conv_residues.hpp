@@ -9,6 +9,7 @@
 
 #include "conv_pack.hpp"
 #include "conv_tile.hpp"
+#include "winograd.hpp"
 
 namespace tautgrad::cpu::TG_ISA {
 namespace {
@@ -22,12 +23,8 @@ constexpr float NP = 1 / (2 * P * (P2 - Q2)), NQ = 1 / (2 * Q * (Q2 - P2)); // o
 
 // d := B' d
 template <class V> TG_INLINE void residue_input(V (&d)[5]) {
-  const V p = d[3] - Q2 * d[1], q = d[2] - Q2 * d[0], r = d[3] - P2 * d[1], s = d[2] - P2 * d[0];
   d[4] = P2 * Q2 * d[0] - (P2 + Q2) * d[2] + d[4];
-  d[0] = p + P * q;
-  d[1] = p - P * q;
-  d[2] = r + Q * s;
-  d[3] = r - Q * s;
+  input_at_pairs(P, Q, d);
 }
 // d[0..3] := A' d[0..4]
 template <class V> TG_INLINE void residue_output(V *d) {

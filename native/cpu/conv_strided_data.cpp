@@ -193,14 +193,10 @@ int convolve_strided_data(const tg_conv &p, const float *dy, const float *w, con
   transform_weights(p, w, weights);
   const int64_t blocks = ceil_div(q.tile_rows, q.block_rows);
   const int64_t in_elements = in * q.channel + 8 * L, out_elements = out * q.out + 8 * L, row_elements = ceil_div(p.out_w, L) * L;
-  int failed = 0;
-  parallel_for(p.n * p.groups * blocks, [&](int64_t task) {
+  const int64_t elements = in_elements + out_elements + row_elements;
+  const double work = 9.0 * static_cast<double>(in * out) * static_cast<double>(p.n * p.groups * p.out_h * p.out_w);
+  const bool done = for_scratch_tasks<float>(p.n * p.groups * blocks, work, elements, [&](int64_t task, float *input) {
     const int64_t block = task % blocks, g = task / blocks % p.groups, image = task / (blocks * p.groups);
-    float *input = static_cast<float *>(scratch(CONV_SCRATCH_TASK, (in_elements + out_elements + row_elements) * 4));
-    if (!input) {
-      __atomic_store_n(&failed, 1, __ATOMIC_RELAXED);
-      return;
-    }
     float *products = input + in_elements, *zeros = products + out_elements;
     memset(zeros, 0, static_cast<size_t>(row_elements) * sizeof(float));
     transform_input(p, q, dy + (image * p.groups + g) * in * p.out_h * p.out_w, block * q.block_rows, zeros, input);
@@ -208,8 +204,8 @@ int convolve_strided_data(const tg_conv &p, const float *dy, const float *w, con
     const int64_t planes = (image * p.groups + g) * out * p.h * p.w;
     transform_output(p, q, products, mask ? mask + planes : nullptr, block * q.block_rows, dx + planes);
   });
-  return failed ? fail("conv_data: out of memory for a block of %lld rows", static_cast<long long>(8 * q.block_rows))
-                : static_cast<int>(TG_OK);
+  return done ? static_cast<int>(TG_OK)
+              : fail("conv_data: out of memory for a block of %lld rows", static_cast<long long>(8 * q.block_rows));
 }
 
 } // namespace tautgrad::cpu::TG_ISA

@@ -25,9 +25,10 @@ Plan make_plan(const Correlation<float> &k, int64_t first_row, int64_t first_col
   p.out = ceil_div(k.out, L) * L;
   const int64_t outside = -floor_div(first_column, 2); // pairs left of the image
   p.lead = outside > 0 ? (L - outside % L) % L : 0;
-  p.pitch = ceil_div(p.lead + k.columns + 1, L) * L; // aligned for the stores; it is read pixel by pixel
-  int64_t rows = ceil_div(96, k.columns);            // a row of tiles, unless it is short
-  rows = rows > p.tile_rows ? p.tile_rows : rows;
+  p.pitch = ceil_div(p.lead + k.columns + 1, L) * L;                                // aligned for the stores; it is read pixel by pixel
+  int64_t rows = ceil_div(96, k.columns);                                           // a row of tiles, unless it is short
+  const int64_t most = k.n * k.groups > 1 ? p.tile_rows : ceil_div(p.tile_rows, 2); // a single image makes two tasks at least
+  rows = rows > most ? most : rows;
   p.blocks = ceil_div(p.tile_rows, rows);
   p.block_rows = ceil_div(p.tile_rows, p.blocks);
   p.place = p.block_rows * p.pitch;
@@ -158,16 +159,12 @@ int correlate_strided_weights(const Correlation<float> &k, const float *dy, floa
   float *partial = static_cast<float *>(scratch(CONV_SCRATCH_PARTIAL, p.parts * part * 4));
   if (!partial) return fail("conv_weights: out of memory for %lld partial weights", static_cast<long long>(p.parts * part));
   const int64_t inner = p.residue + (first_column % 2 != 0);
-  const int64_t x_elements = TOGETHER * p.channel + 2 * L, g_elements = PLACES * p.gradient, zero_elements = ceil_div(k.width, L) * L;
-  int failed = 0;
-  parallel_for(p.parts * k.groups, [&](int64_t task) {
+  const int64_t x_elements = ceil_div(TOGETHER * p.channel + 2 * L, L) * L, g_elements = PLACES * p.gradient,
+                zero_elements = ceil_div(k.width, L) * L;
+  const int64_t elements = x_elements + g_elements + zero_elements;
+  const bool done = for_scratch_tasks<float>(p.parts * k.groups, work_of(k), elements, [&](int64_t task, float *x) {
     const int64_t g = task % k.groups, own = task / k.groups;
-    float *x = static_cast<float *>(scratch(CONV_SCRATCH_TASK, (x_elements + g_elements + zero_elements) * 4));
-    if (!x) {
-      __atomic_store_n(&failed, 1, __ATOMIC_RELAXED);
-      return;
-    }
-    float *gradient = x + ceil_div(x_elements, L) * L, *zeros = gradient + g_elements;
+    float *gradient = x + x_elements, *zeros = gradient + g_elements;
     memset(zeros, 0, static_cast<size_t>(zero_elements) * sizeof(float));
     float *sums = partial + own * part + g * k.in * 3 * p.out, *bias = db ? partial + own * part + KINDS * kind + g * p.out : nullptr;
     if (bias) memset(bias, 0, static_cast<size_t>(p.out) * sizeof(float));
@@ -184,7 +181,7 @@ int correlate_strided_weights(const Correlation<float> &k, const float *dy, floa
       }
     }
   });
-  if (failed) return fail("conv_weights: out of memory for a block of %lld rows", static_cast<long long>(4 * p.block_rows));
+  if (!done) return fail("conv_weights: out of memory for a block of %lld rows", static_cast<long long>(4 * p.block_rows));
   for_tasks(k.groups * k.in, static_cast<double>(p.parts * part), [&](int64_t plane) {
     float *out = dw + plane / k.in * k.w_group + plane % k.in * k.w_in;
     for (int b = 0; b < 3; ++b)

@@ -58,7 +58,8 @@ Plan make_plan(const Correlation<float> &k, int64_t first_row, int64_t first_col
   const int64_t cuts = ceil_div(p.tile_columns, 4 * 16);
   p.block_columns = ceil_div(p.tile_columns, cuts);
   double best = 0;
-  for (int64_t rows = 1; rows <= p.tile_rows && (rows == 1 || rows * p.block_columns <= 4 * 16); ++rows) {
+  const int64_t most = k.n * k.groups > 1 ? p.tile_rows : ceil_div(p.tile_rows, 2); // a single image makes two tasks at least
+  for (int64_t rows = 1; rows <= most && (rows == 1 || rows * p.block_columns <= 4 * 16); ++rows) {
     const int64_t tiles = rows * p.block_columns, in_vectors = ceil_div(tiles, L) * L;
     const int64_t in_blocks = ceil_div(p.tile_rows, rows) * rows;
     const double filled =
@@ -282,15 +283,10 @@ int correlate_winograd(const Correlation<float> &k) {
   const int64_t blocks_h = ceil_div(p.tile_rows, p.block_rows), blocks_w = ceil_div(p.tile_columns, p.block_columns);
   const int64_t in_elements = 36 * p.point_in + 4 * L, out_elements = 36 * p.point_out + 4 * L,
                 rows_elements = 6 * p.together * p.row_elements + 4 * L;
-  int failed = 0;
-  parallel_for(k.n * k.groups * blocks_h * blocks_w, [&](int64_t task) {
+  const int64_t elements = in_elements + out_elements + rows_elements;
+  const bool done = for_scratch_tasks<float>(k.n * k.groups * blocks_h * blocks_w, work_of(k), elements, [&](int64_t task, float *in) {
     const int64_t bw = task % blocks_w, bh = task / blocks_w % blocks_h, g = task / (blocks_w * blocks_h) % k.groups,
                   image = task / (blocks_w * blocks_h * k.groups);
-    float *in = static_cast<float *>(scratch(CONV_SCRATCH_TASK, (in_elements + out_elements + rows_elements) * 4));
-    if (!in) {
-      __atomic_store_n(&failed, 1, __ATOMIC_RELAXED);
-      return;
-    }
     float *products = in + in_elements, *rows = products + out_elements;
     const int64_t tile_row = bh * p.block_rows, tile_column = bw * p.block_columns;
     transform_input(k, p, k.x + (image * k.groups + g) * k.in * k.h * k.width, tile_row, tile_column, rows, in);
@@ -313,7 +309,7 @@ int correlate_winograd(const Correlation<float> &k) {
     transform_output(k, p, products, k.bias ? k.bias + g * k.out : nullptr, k.mask ? k.mask + planes : nullptr, tile_row, tile_column,
                      k.y + planes);
   });
-  return failed ? fail("conv: out of memory for a block of %lld tiles", static_cast<long long>(p.tiles)) : static_cast<int>(TG_OK);
+  return done ? static_cast<int>(TG_OK) : fail("conv: out of memory for a block of %lld tiles", static_cast<long long>(p.tiles));
 }
 
 } // namespace tautgrad::cpu::TG_ISA

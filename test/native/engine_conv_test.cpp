@@ -34,7 +34,8 @@ __attribute__((no_sanitize("address", "undefined"))) void reference(const tg_con
             for (int64_t i = 0; i < p.out_h; ++i) {
               const int64_t row = i * p.stride_h + a * p.dilation_h - p.pad_h;
               if (row < 0 || row >= p.h) continue;
-              const int64_t out = ((n * p.c_out + o) * p.out_h + i) * p.out_w, in = ((n * p.c_in + o / og * cg + c) * p.h + row) * p.w + shift;
+              const int64_t out = ((n * p.c_out + o) * p.out_h + i) * p.out_w,
+                            in = ((n * p.c_in + o / og * cg + c) * p.h + row) * p.w + shift;
               for (int64_t j = first; j < last; ++j) {
                 const double pixel = x[in + j * p.stride_w], gradient = dy[out + j];
                 y[out + j] += pixel * weight;
