@@ -230,6 +230,9 @@ typedef struct tg_backend {
   int (*max_pool_spread)(int64_t dtype, const tg_pool *p, const void *index, const void *v, void *out);
   /* y = sum over each window / (kh kw), zeros in the padding; transposed: from [planes, out_h, out_w] to [planes, h, w]. */
   int (*average_pool)(int64_t dtype, const tg_pool *p, int64_t transposed, const void *x, void *y);
+  /* y = (x - mean) scale + bias per channel of x [outer, n, inner], then 0 where that is negative if relu is 1. */
+  int (*channel_affine)(int64_t dtype, const tg_lines *lines, int64_t relu, const void *x, const void *mean, const void *scale,
+                        const void *bias, void *y);
   /* Batched tridiagonal systems, LAPACK's meanings, systems along the middle axis; rhs has the layout of `lines`, d too; e, dl, du have n
    * - 1. status (int32 per system): 0, or the 1-based index of the first pivot that is not positive (pttrf) or is zero (gtsv). */
   int (*pttrf)(int64_t dtype, const tg_lines *lines, const void *d, const void *e, void *d_out, void *l_out, void *status);

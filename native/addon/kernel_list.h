@@ -56,6 +56,7 @@ static const Kernel KERNELS[] = {
     TG_KERNEL(max_pool_pick),
     TG_KERNEL(max_pool_spread),
     TG_KERNEL(average_pool),
+    TG_KERNEL(channel_affine),
     TG_KERNEL(pttrf),
     TG_KERNEL(pttrs),
     TG_KERNEL(ptsv),

@@ -349,6 +349,8 @@ export const maxPool = kernel<[dtype: D, p: PoolParams, x: Address, y: Address, 
 export const maxPoolPick = kernel<[dtype: D, p: PoolParams, index: Address, v: Address, out: Address]>('max_pool_pick');
 export const maxPoolSpread = kernel<[dtype: D, p: PoolParams, index: Address, v: Address, out: Address]>('max_pool_spread');
 export const averagePool = kernel<[dtype: D, p: PoolParams, transposed: number, x: Address, y: Address]>('average_pool');
+export const channelAffine =
+  kernel<[dtype: D, lines: Lines, relu: number, x: Address, mean: Address, scale: Address, bias: Address, y: Address]>('channel_affine');
 export const pttrf = kernel<[dtype: D, lines: Lines, d: Address, e: Address, dOut: Address, lOut: Address, status: Address]>('pttrf');
 export const pttrs = kernel<[dtype: D, lines: Lines, d: Address, l: Address, b: Address, x: Address]>('pttrs');
 export const ptsv = kernel<[dtype: D, lines: Lines, d: Address, e: Address, b: Address, x: Address, status: Address]>('ptsv');

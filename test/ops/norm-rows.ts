@@ -50,6 +50,30 @@ function batchNormRows(): Row[] {
   );
 }
 
+function channelAffineRows(): Row[] {
+  const shapes = [
+    [7, 35],
+    [2, 3, 5],
+    [2, 5, 3, 13],
+  ];
+  return shapes.flatMap((shape) =>
+    [false, true].map((relu): Row => {
+      const n = [shape[1] as number];
+      return {
+        covers: 'channelAffine',
+        label: `channelAffine ${shape}${relu ? ' with ReLU' : ''}`,
+        f: (x, m, s, b) => ops.channelAffine(x as Tensor, m as Tensor, s as Tensor, b as Tensor, { relu }),
+        inputs: () => [normal(shape, 3), normal(n, 4), positive(n, 5), normal(n, 6, 0.3)],
+        expected: (x, m, s, b) =>
+          reference(shape, ([, c], i) => {
+            const y = ((x.data[i] as number) - m.data[c!]!) * s.data[c!]! + b.data[c!]!;
+            return relu ? Math.max(y, 0) : y;
+          }),
+      };
+    }),
+  );
+}
+
 function layerNormRows(): Row[] {
   const cases: [number[], number[]][] = [
     [[5, 4], [4]],
@@ -197,5 +221,5 @@ function poolRows(): Row[] {
 }
 
 export function normRows(): Row[] {
-  return [...poolRows(), ...batchNormRows(), ...layerNormRows(), ...softmaxRows()];
+  return [...poolRows(), ...batchNormRows(), ...channelAffineRows(), ...layerNormRows(), ...softmaxRows()];
 }

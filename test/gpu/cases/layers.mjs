@@ -57,6 +57,18 @@ export const cases = {
       };
     },
   },
+  channel_affine: {
+    dtypes: REAL,
+    draw: (d, round) => {
+      const l = lines();
+      const [scale, bias, mean] = affine(d, l.n, l.n);
+      return {
+        inputs: [input(d, extent(l)), mean, scale, bias],
+        outputs: [output(d, extent(l))],
+        call: ([x, m, s, b], [y]) => kernels.channelAffine(DTYPE_CODE[d], l, round % 2, x, m, s, b, y),
+      };
+    },
+  },
   softmax: {
     dtypes: REAL,
     repeat: 2,
