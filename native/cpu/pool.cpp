@@ -31,15 +31,75 @@ template <class F> TG_INLINE void with_stride(int64_t stride, const F &f) {
   f(stride);
 }
 
-// One tap: a larger value takes the place of the best one so far, as does the first NaN.
-template <class T> TG_INLINE void raise(const T *x, int64_t position, int64_t stride, T *best, int32_t *at, int64_t count) {
-  for (int64_t j = 0; j < count; ++j) {
-    const T v = x[j * stride], b = best[j];
-    const bool wins = (v > b) | ((v != v) & (b == b));
-    best[j] = wins ? v : b;
-    at[j] = wins ? static_cast<int32_t>(position + j * stride) : at[j];
-  }
+// A larger value takes the place of the best one so far, as does the first NaN.
+template <class V> TG_INLINE auto wins(V v, V best) { return (v > best) | ((v != v) & (best == best)); }
+
+// Every stride-th element from p on, one per lane; all of them lie inside [begin, end).
+template <class T> TG_INLINE vec<T> strided(const T *p, int64_t stride, const T *begin, const T *end) {
+  constexpr int L = lanes<T>;
+  if (stride == 1) return load(p);
+  if (stride == 2 && end - p >= 2 * L) return even_lanes(load(p), load(p + L), lane_numbers<T>{});
+  if (stride == 2 && p > begin) return odd_lanes(load(p - 1), load(p - 1 + L), lane_numbers<T>{});
+  vec<T> v{};
+  for (int k = 0; k < L; ++k) v[k] = p[k * stride];
+  return v;
 }
+
+template <class T> struct MaxPool {
+  tg_pool p;
+  const T *begin, *end; // all of x
+
+  // One window, cut at the image's border.
+  TG_INLINE void window(const T *plane, int64_t top, int64_t left, T *y, int32_t *index) const {
+    const int64_t r0 = larger(top, 0), c0 = larger(left, 0);
+    int64_t at = r0 * p.w + c0;
+    T best = plane[at];
+    for (int64_t r = r0; r < smaller(top + p.kh, p.h); ++r)
+      for (int64_t c = c0; c < smaller(left + p.kw, p.w); ++c) {
+        const T v = plane[r * p.w + c];
+        if (wins(v, best)) {
+          best = v;
+          at = r * p.w + c;
+        }
+      }
+    *y = best;
+    *index = static_cast<int32_t>(at);
+  }
+
+  // As many windows as lanes, all of them between the image's left and right border.
+  TG_INLINE void windows(const T *plane, int64_t top, int64_t left, int64_t stride, T *y, int32_t *index) const {
+    constexpr int L = lanes<T>;
+    using I = int_like<T>;
+    mask<T> steps{};
+    for (int k = 0; k < L; ++k) steps[k] = static_cast<I>(k * stride);
+    const int64_t r0 = larger(top, 0);
+    vec<T> best = strided(plane + r0 * p.w + left, stride, begin, end);
+    mask<T> at = steps + static_cast<I>(r0 * p.w + left);
+    for (int64_t r = r0; r < smaller(top + p.kh, p.h); ++r)
+      for (int64_t c = left; c < left + p.kw; ++c) {
+        const vec<T> v = strided(plane + r * p.w + c, stride, begin, end);
+        const mask<T> better = wins(v, best);
+        best = better ? v : best;
+        at = better ? steps + static_cast<I>(r * p.w + c) : at;
+      }
+    store(y, best);
+    typedef int32_t Indices __attribute__((vector_size(L * sizeof(int32_t))));
+    const Indices narrow = __builtin_convertvector(at, Indices);
+    memcpy(index, &narrow, sizeof narrow);
+  }
+
+  void row(const T *plane, int64_t top, T *y, int32_t *index) const {
+    // Windows that lie between the left and the right border.
+    const int64_t first = smaller((p.pad_w + p.stride_w - 1) / p.stride_w, p.out_w),
+                  last = p.w + p.pad_w >= p.kw ? smaller((p.w + p.pad_w - p.kw) / p.stride_w + 1, p.out_w) : 0;
+    int64_t j = 0;
+    for (; j < first; ++j) window(plane, top, j * p.stride_w - p.pad_w, y + j, index + j);
+    with_stride(p.stride_w, [&](int64_t stride) TG_LAMBDA {
+      for (; j + lanes<T> <= last; j += lanes<T>) windows(plane, top, j * stride - p.pad_w, stride, y + j, index + j);
+    });
+    for (; j < p.out_w; ++j) window(plane, top, j * p.stride_w - p.pad_w, y + j, index + j);
+  }
+};
 
 int max_pool(int64_t dtype, const tg_pool *pool, const void *x_, void *y_, void *index_) {
   return with_real(dtype, "max_pool", [&](auto tag) {
@@ -48,24 +108,10 @@ int max_pool(int64_t dtype, const tg_pool *pool, const void *x_, void *y_, void 
     const T *x = static_cast<const T *>(x_);
     T *y = static_cast<T *>(y_);
     int32_t *index = static_cast<int32_t *>(index_);
-    for_chunks(p.planes, 1 + CHUNK / (p.h * p.w + 1), [&](int64_t begin, int64_t end) {
-      for (int64_t row = begin * p.out_h; row < end * p.out_h; ++row) {
-        const int64_t top = row % p.out_h * p.stride_h - p.pad_h;
-        const T *plane = x + row / p.out_h * p.h * p.w;
-        T *best = y + row * p.out_w;
-        int32_t *at = index + row * p.out_w;
-        // The window's first pixel inside the image.
-        for (int64_t j = 0; j < p.out_w; ++j) {
-          at[j] = static_cast<int32_t>(larger(top, 0) * p.w + larger(j * p.stride_w - p.pad_w, 0));
-          best[j] = plane[at[j]];
-        }
-        for (int64_t r = larger(top, 0); r < smaller(top + p.kh, p.h); ++r)
-          for_taps(p, [&](int64_t from, int64_t to, int64_t first) TG_LAMBDA {
-            with_stride(p.stride_w, [&](int64_t stride) TG_LAMBDA {
-              raise(plane + r * p.w + first, r * p.w + first, stride, best + from, at + from, to - from);
-            });
-          });
-      }
+    const MaxPool<T> k{p, x, x + p.planes * p.h * p.w};
+    for_chunks(p.planes * p.out_h, 1 + CHUNK / (p.w * p.stride_h + 1), [=](int64_t begin, int64_t end) {
+      for (int64_t row = begin; row < end; ++row)
+        k.row(x + row / p.out_h * p.h * p.w, row % p.out_h * p.stride_h - p.pad_h, y + row * p.out_w, index + row * p.out_w);
     });
     return static_cast<int>(TG_OK);
   });
