@@ -25,6 +25,7 @@ set(TG_ISA_SOURCES
   native/cpu/log_student.cpp
   native/cpu/softplus.cpp
   native/cpu/batch_norm.cpp
+  native/cpu/pool.cpp
   native/cpu/layer_norm.cpp
   native/cpu/softmax.cpp
   native/cpu/tridiagonal.cpp
@@ -73,6 +74,7 @@ set(TG_CUDA_SOURCES
   native/cuda/log_student.cu
   native/cuda/softplus.cu
   native/cuda/batch_norm.cu
+  native/cuda/pool.cu
   native/cuda/layer_norm.cu
   native/cuda/softmax.cu
   native/cuda/scale_blur.cu
