@@ -43,7 +43,7 @@ public:
       start(init);
     Tv2dGap found{0, 0};
     bool polished = false, certified = false;
-    int64_t k = 0, next_check = descending ? 10 : 1, best_at = 0, began = 0;
+    int64_t k = 0, next_check = !descending ? 1 : init ? 2 : 10, best_at = 0, began = 0;
     double best = __builtin_inf(), next_polish = first_polish(descending);
     while (k < p_.max_iterations) {
       if (cancelled()) return CANCELLED;
@@ -148,7 +148,7 @@ private:
   // Until the next look at the gap: a share of the sweeps that lead to the goal, or all of them where these are few.
   int64_t sweeps_to_skip(int64_t least, double relative, double goal) const {
     const double ahead = sweeps_to(goal, relative);
-    if (!(decay_ > 0 && decay_ < __builtin_inf())) return least;
+    if (!(ahead < __builtin_inf())) return least;
     if (ahead < double(least)) return int64_t(1.3 * ahead) + 2;
     const double share = 0.5 * ahead;
     return share > double(2 * least) ? 2 * least : share > double(least) ? int64_t(share) : least;
