@@ -44,7 +44,7 @@ public:
     Tv2dGap found{0, 0};
     bool polished = false, certified = false;
     int64_t k = 0, next_check = !descending ? 1 : init ? 2 : 10, best_at = 0, began = 0;
-    double best = __builtin_inf(), next_polish = first_polish(descending);
+    double best = __builtin_inf(), next_polish = first_polish(descending), next_resort = 60 * tolerance_;
     while (k < p_.max_iterations) {
       if (cancelled()) return CANCELLED;
       if (descending) {
@@ -64,7 +64,11 @@ public:
       if (!(relative > tolerance_)) break;                                         // negated, so that NaN data stops at once
       // The partition is usually right long before the values are: the means over it may pass already. A try costs as much as many sweeps.
       foresee(k, relative);
-      if (polishing_ && relative <= next_polish && sweeps_to(tolerance_, relative) > (descending ? LEAST_DESCENTS : LEAST_SWEEPS)) {
+      const double ahead = sweeps_to(tolerance_, relative);
+      const bool likely = relative <= next_polish && ahead > (descending ? LEAST_DESCENTS : LEAST_SWEEPS);
+      const bool slow = relative <= next_resort && decay_ < __builtin_inf() && ahead > (descending ? SLOW_DESCENTS : SLOW_SWEEPS);
+      if (polishing_ && (likely || slow)) {
+        next_resort = relative / 4;
         polished = polish(&found);
         const double means = relative_gap(found.gap, found.objective);
         if (!(means > tolerance_)) break;
@@ -111,8 +115,9 @@ private:
   // Measured on images of 96^2 to 2048^2 (bench/lab/tv.md): when to prefer the descent, and when to give it up.
   static constexpr double DESCENT_WEIGHT = 2;
   static constexpr int64_t DESCENT_SWEEPS = 600;
-  // So many sweeps to the tolerance are done rather than trying the means, which cost as much as 40 descents or 5 sweeps and may fail.
-  static constexpr double LEAST_DESCENTS = 2, LEAST_SWEEPS = 1;
+  // The means cost as much as 40 descents or 5 sweeps: not tried so close to the tolerance; where it is so far, rounding may hold the gap,
+  // and they are tried earlier.
+  static constexpr double LEAST_DESCENTS = 2, LEAST_SWEEPS = 1, SLOW_DESCENTS = 400, SLOW_SWEEPS = 60;
 
   bool allocate() {
     const int64_t doubles = n_ + 2 * p_.height + col_tiles_, room = PixelDescent<T>::room(p_.height, p_.width);
