@@ -12,9 +12,10 @@ import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 
-const { allowTF32, devices, grad, memory, models, nn, ops, optim, randn, seed, setDevice, tidy, train, tv } = await import(
-  new URL('../dist/index.js', import.meta.url).href
-);
+import { sections as choices } from './gpu/choice.mjs';
+
+const api = await import(new URL('../dist/index.js', import.meta.url).href);
+const { allowTF32, devices, grad, memory, models, nn, ops, optim, randn, seed, setDevice, tidy, train, tv } = api;
 const { addon } = await import(new URL('../dist/backend/index.js', import.meta.url).href);
 const { values: args } = parseArgs({
   options: {
@@ -146,6 +147,8 @@ section('images', () => {
     median(() => tv.prox3d(volume, 0.1, { tolerance: 1e-6 }), 1),
   );
 });
+
+for (const [name, rows] of Object.entries(choices)) section(name, () => rows({ api, forced, median, row, sized }));
 
 const conv = (inChannels, outChannels, stride = 1) => new nn.Conv2d({ inChannels, outChannels, kernelSize: 3, padding: 1, stride });
 const up = (inChannels, outChannels) =>

@@ -25,9 +25,12 @@ enum { TG_OK = 0, TG_FAILED = 1, TG_UNSUPPORTED = 2 };
 
 typedef enum tg_dtype { TG_F32 = 0, TG_F64 = 1, TG_I32 = 2, TG_U8 = 3 } tg_dtype;
 
-/* Settings of the process: tg_backend.set_option. */
+/* Settings, 0 at first: tg_backend.set_option. */
 typedef enum tg_option {
-  TG_OPTION_TF32 = 0 /* 1: float32 products of the vendor's libraries may round their factors to TensorFloat-32; 0 at first */
+  /* 1: float32 products of the vendor's libraries may round their factors to TensorFloat-32. Of the process. */
+  TG_OPTION_TF32 = 0,
+  /* 1: matmul, conv_forward, conv_data, conv_weights and their fused forms round float32 factors to bfloat16. Of the calling thread. */
+  TG_OPTION_BFLOAT16 = 1
 } tg_option;
 
 /* A shape, or strides counted in elements. */

@@ -19,6 +19,7 @@ int check(cudaError_t status, const char *what);
 cudaStream_t compute_stream();
 cudaStream_t copy_stream(); // batches on their way to the device (stage.cu)
 int multiprocessors();
+int compute_capability();      // 90 for 9.0
 int64_t shared_memory_limit(); // bytes that one block may ask for
 
 // Captured steps (graph.cu). While one thread captures, its calls are recorded and those of other threads wait.
