@@ -1,5 +1,6 @@
 /** Functions of many values: variance, normalisation, softmax and cross-entropy, composed of primitives. */
 import { bind1, definePrimitive, type Primitive } from '../autodiff/index.js';
+import { recording } from '../backend/index.js';
 import { arange, checkAxis, formatShape, type Tensor, tidy } from '../tensor/index.js';
 import { type ReduceOptions, reshape, sum } from './broadcast.js';
 import { checkFloat, checkTensor } from './common.js';
@@ -85,7 +86,8 @@ export function crossEntropy(logits: Tensor, labels: Tensor): Tensor {
     if (logits.rank < 2 || labels.dtype !== 'int32' || formatShape(labels.shape) !== formatShape(expected)) {
       throw new RangeError(`Expected int32 labels ${formatShape(expected)} but received ${labels.dtype} ${formatShape(labels.shape)}`);
     }
-    for (const label of labels.toTypedArray()) {
+    // Nothing can be read inside a captured step: its first call has looked.
+    for (const label of recording() === null ? labels.toTypedArray() : []) {
       if (label < 0 || label >= classes) throw new RangeError(`Expected labels in [0, ${classes - 1}] but received ${label}`);
     }
     const spread = [labels.shape[0] as number, 1, ...labels.shape.slice(1)];
