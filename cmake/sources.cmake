@@ -49,6 +49,7 @@ set(TG_CUDA_SOURCES
   native/cuda/library.cu
   native/cuda/cudnn.cu
   native/cuda/cublas.cu
+  native/cuda/cufft.cu
   native/cuda/elementwise.cu
   native/cuda/movement.cu
   native/cuda/reduce.cu
