@@ -109,7 +109,12 @@ async function besideTheAuthors(x, shape, { forward, ms }) {
   }
   // The exact solution in float64, which both are measured against.
   setDevice('cpu');
-  const exact = tidy(() => tv.prox1d(ops.cast(x.to('cpu'), 'float64'), 1).toTypedArray().slice());
+  const exact = tidy(() =>
+    tv
+      .prox1d(ops.cast(x.to('cpu'), 'float64'), 1)
+      .toTypedArray()
+      .slice(),
+  );
   setDevice('cuda');
   const own = tidy(() => tv.prox1d(x, 1).toTypedArray().slice());
   const error = own.reduce((most, v, i) => Math.max(most, Math.abs(v - exact[i])), 0);

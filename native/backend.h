@@ -41,8 +41,8 @@ typedef struct tg_dims {
 typedef struct tg_part {
   int64_t dtype; /* TG_F32 or TG_F64 */
   int64_t n;
-  int64_t group;   /* which row of the call's rates */
-  void *value;     /* changed in place */
+  int64_t group; /* which row of the call's rates */
+  void *value;   /* changed in place */
   const void *source;
   void *first, *second; /* the optimiser's state; NULL where it keeps none */
 } tg_part;
@@ -224,16 +224,16 @@ typedef struct tg_backend {
   int (*random_normal)(int64_t dtype, int64_t n, int64_t seed, int64_t offset, void *y);
 
   /* ---- optimisers, in place: value is the parameter, source its gradient ----
-   * rates: float64 [groups, TG_RATES] and factor: NULL or one float64, both in memory of the backend, so that a captured step finds new ones
-   * there. The factor scales every gradient first. */
+   * rates: float64 [groups, TG_RATES] and factor: NULL or one float64, both in memory of the backend, so that a captured step finds new
+   * ones there. The factor scales every gradient first. */
   /* g = factor source + penalty value;  first = beta1 first + (1 - beta1) g;  second = beta2 second + (1 - beta2) g^2;
    * value = shrink value - rate first / (sqrt(second) root + epsilon);  rates: {rate, root, shrink, penalty} */
   int (*adam)(const tg_parts *parts, const void *rates, double beta1, double beta2, double epsilon, const void *factor);
   /* g = factor source + penalty value;  with first: first = carried first + take g, and g = nesterov ? g + momentum first : first;
    * value -= rate g;  rates: {rate, take, carried, penalty} */
   int (*sgd)(const tg_parts *parts, const void *rates, double momentum, int64_t nesterov, const void *factor);
-  /* out: float64 [2], the Euclidean norm of all sources together, summed in float64, and min(1, limit / norm), which is 1 for a norm that is
-   * no number. */
+  /* out: float64 [2], the Euclidean norm of all sources together, summed in float64, and min(1, limit / norm), which is 1 for a norm that
+   * is no number. */
   int (*global_norm)(const tg_parts *parts, double limit, void *out);
   /* value = decay value + (1 - decay) source */
   int (*moving_average)(const tg_parts *parts, double decay);

@@ -1,5 +1,5 @@
-// Fourier transforms by cuFFT of lines that lie one after another, real and imaginary parts interleaved. A plan is made once for each shape;
-// its work area comes from the pool at every call, so that a captured step names memory that it holds.
+// Fourier transforms by cuFFT of lines that lie one after another, real and imaginary parts interleaved. A plan is made once for each
+// shape; its work area comes from the pool at every call, so that a captured step names memory that it holds.
 #include "library.h"
 #include "vendor.h"
 
@@ -99,7 +99,7 @@ int cufft_lines(int64_t dtype, int64_t n, int64_t lines, int64_t direction, void
   Plan &plan = found->second;
   if (!plan.usable) return TG_UNSUPPORTED;
   const Scratch work(static_cast<int64_t>(plan.work) + 1); // an area even where none is needed: cuFFT wants to be given one
-  if (!work.ok()) return TG_UNSUPPORTED; // our kernels need less
+  if (!work.ok()) return TG_UNSUPPORTED;                   // our kernels need less
   const Turn turn;
   const auto run = dtype == TG_F32 ? fft.run : fft.run64;
   if (fft.set_work_area(plan.handle, work.as<void>()) == 0 && run(plan.handle, data, data, static_cast<int>(direction)) == 0) return TG_OK;

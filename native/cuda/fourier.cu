@@ -155,15 +155,14 @@ __global__ void fourier_interleave_kernel(tg_lines g, int64_t total, T scale, co
 }
 
 // TG_UNSUPPORTED where it does not compute: nothing was written then.
-template <class T>
-int transform_by_cufft(const tg_lines &g, int64_t direction, T scale, const T *re, const T *im, T *out_re, T *out_im) {
+template <class T> int transform_by_cufft(const tg_lines &g, int64_t direction, T scale, const T *re, const T *im, T *out_re, T *out_im) {
   const int64_t lines = g.outer * g.inner, total = lines * g.n;
   if (!cufft_usable()) return TG_UNSUPPORTED;
   const Scratch memory(total * int64_t(sizeof(ComplexValue<T>)));
   if (!memory.ok()) return TG_UNSUPPORTED;
   auto *own = memory.as<ComplexValue<T>>();
-  int status = run_kernel("fft", fourier_interleave_kernel<T, true>, blocks_for(total), THREADS, 0, g, total, scale, re, im, own, nullptr,
-                          nullptr);
+  int status =
+      run_kernel("fft", fourier_interleave_kernel<T, true>, blocks_for(total), THREADS, 0, g, total, scale, re, im, own, nullptr, nullptr);
   if (status == TG_OK) status = cufft_lines(sizeof(T) == 4 ? TG_F32 : TG_F64, g.n, lines, direction, own);
   if (status != TG_OK) return status;
   return run_kernel("fft", fourier_interleave_kernel<T, false>, blocks_for(total), THREADS, 0, g, total, scale, nullptr, nullptr, own,

@@ -1,5 +1,5 @@
-// Optimiser steps, in place: one launch for many tensors. Their table travels with the launch, so that a captured step carries it, too; what
-// changes from step to step (rates, the factor of clipping) is read from device memory.
+// Optimiser steps, in place: one launch for many tensors. Their table travels with the launch, so that a captured step carries it, too;
+// what changes from step to step (rates, the factor of clipping) is read from device memory.
 #include "block_sums.cuh"
 
 #include "../kernels/optimizer.h"

@@ -17,7 +17,8 @@ int cublas_product(int64_t dtype, int64_t batch, int64_t m, int64_t n, int64_t k
                    int64_t a_stride, const void *b, int64_t b_stride, void *c);
 std::string cublas_description();
 
-// Lines of n complex samples, one after another, in place: sum_j x_j exp(direction 2 pi i j k / n). What a failed call leaves is not defined.
+// Lines of n complex samples, one after another, in place: sum_j x_j exp(direction 2 pi i j k / n). What a failed call leaves is not
+// defined.
 int cufft_lines(int64_t dtype, int64_t n, int64_t lines, int64_t direction, void *data);
 bool cufft_usable();
 std::string cufft_description();

@@ -12,9 +12,9 @@ template <class T> struct AdamStep {
   T rate, root, shrink, penalty, factor, epsilon, keep1, take1, keep2, take2;
   // rates: {lr / (1 - b1^t), 1 / sqrt(1 - b2^t), 1 - lr decay (AdamW) or 1, decay (Adam) or 0}
   TG_HD AdamStep(const double *rates, double factor_, double beta1, double beta2, double epsilon_)
-      : rate(static_cast<T>(rates[0])), root(static_cast<T>(rates[1])), shrink(static_cast<T>(rates[2])),
-        penalty(static_cast<T>(rates[3])), factor(static_cast<T>(factor_)), epsilon(static_cast<T>(epsilon_)),
-        keep1(static_cast<T>(beta1)), take1(static_cast<T>(1 - beta1)), keep2(static_cast<T>(beta2)), take2(static_cast<T>(1 - beta2)) {}
+      : rate(static_cast<T>(rates[0])), root(static_cast<T>(rates[1])), shrink(static_cast<T>(rates[2])), penalty(static_cast<T>(rates[3])),
+        factor(static_cast<T>(factor_)), epsilon(static_cast<T>(epsilon_)), keep1(static_cast<T>(beta1)), take1(static_cast<T>(1 - beta1)),
+        keep2(static_cast<T>(beta2)), take2(static_cast<T>(1 - beta2)) {}
 
   // Returns the parameter; root_of: the square root of a V.
   template <class V, class Root> TG_HD inline V operator()(V p, V g, V &m, V &v, const Root &root_of) const {

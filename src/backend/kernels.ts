@@ -286,8 +286,7 @@ export const gtsv = kernel<[dtype: D, lines: Lines, dl: Address, d: Address, du:
 export const randomUniform = kernel<[dtype: D, n: number, seed: number, offset: number, y: Address]>('random_uniform');
 export const randomNormal = kernel<[dtype: D, n: number, seed: number, offset: number, y: Address]>('random_normal');
 /** rates: float64 [groups, RATES], factor: 0 or one float64, both in memory of the parameters' device. */
-export const adam =
-  kernel<[parts: Parts, rates: Address, beta1: number, beta2: number, epsilon: number, factor: Address]>('adam');
+export const adam = kernel<[parts: Parts, rates: Address, beta1: number, beta2: number, epsilon: number, factor: Address]>('adam');
 export const sgd = kernel<[parts: Parts, rates: Address, momentum: number, nesterov: number, factor: Address]>('sgd');
 /** out: float64 [2], the norm and the factor that limits it. */
 export const globalNorm = kernel<[parts: Parts, limit: number, out: Address]>('global_norm');

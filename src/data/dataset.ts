@@ -1,10 +1,10 @@
+import { Tensor } from '../tensor/index.js';
 import { type DeadLeavesOptions, deadLeaves } from './dead-leaves.js';
 import { FileError } from './file-error.js';
 import { listImages } from './folder.js';
 import { type Image, toChannels } from './image.js';
 import { readImage } from './image-io.js';
 import { randomPatch } from './patches.js';
-import { Tensor } from '../tensor/index.js';
 import { deriveSeed, Random } from './random.js';
 
 /** Clean square patches for training. Every batch is a function of the source's seed and the step alone, so that a

@@ -3,8 +3,8 @@ export { checkWritable, writeFileAtomic } from './atomic-write.js';
 export {
   type BatchSource,
   cleanTensor,
-  type DeviceBatch,
   type DeadLeavesSourceOptions,
+  type DeviceBatch,
   deadLeavesSource,
   folderSource,
   memorySource,

@@ -38,7 +38,11 @@ export function resize2d(x: Tensor, options: ResizeOptions): Tensor {
 
 function nearest(x: Tensor, axis: number, n: number): Tensor {
   const from = x.shape[axis] as number;
-  return gather(x, Int32Array.from({ length: n }, (_, i) => Math.min(from - 1, Math.floor((i * from) / n))), axis);
+  return gather(
+    x,
+    Int32Array.from({ length: n }, (_, i) => Math.min(from - 1, Math.floor((i * from) / n))),
+    axis,
+  );
 }
 
 function linear(x: Tensor, axis: number, n: number, alignCorners: boolean): Tensor {

@@ -115,7 +115,8 @@ export abstract class Optimizer {
    * @throws RangeError when a gradient is missing or has another shape. Nothing changes then.
    */
   step(gradients: ReadonlyMap<string, Tensor>, { clipNorm }: StepOptions = {}): void {
-    if (clipNorm !== undefined && !(clipNorm > 0)) throw new RangeError(`Expected a number > 0 for clipNorm but received ${String(clipNorm)}`);
+    if (clipNorm !== undefined && !(clipNorm > 0))
+      throw new RangeError(`Expected a number > 0 for clipNorm but received ${String(clipNorm)}`);
     const [first, second] = this.slots().values();
     let row = 0;
     for (const [name, { value, group }] of this.#members) {

@@ -127,10 +127,7 @@ export class Update<Inputs> {
     });
   }
 
-  #gradients(
-    inputs: readonly Inputs[],
-    k: number,
-  ): { loss: Tensor; gradients: Map<string, Tensor>; values: Record<string, Tensor> } {
+  #gradients(inputs: readonly Inputs[], k: number): { loss: Tensor; gradients: Map<string, Tensor>; values: Record<string, Tensor> } {
     const { model, loss } = this.#options;
     const values: Record<string, Tensor> = {};
     const { value, gradients } = valueAndGrad(model, () => {

@@ -135,7 +135,11 @@ describe('cuFFT', () => {
   }, 60_000);
 
   it.each([
-    ['too old', ['-DSTUB_VERSION=10200'], /cuFFT: .*libbroken\.so is not used: version 11 or newer is needed, this one answers 10200; own kernels/],
+    [
+      'too old',
+      ['-DSTUB_VERSION=10200'],
+      /cuFFT: .*libbroken\.so is not used: version 11 or newer is needed, this one answers 10200; own kernels/,
+    ],
     ['lacking a symbol', ['-DSTUB_WITHOUT_STREAM'], /is not used: it lacks cufftSetStream; own kernels serve/],
     ['without a plan', ['-DSTUB_REFUSES'], /cuFFT 12\.0\.0/],
   ])(
@@ -218,7 +222,9 @@ describe('cuDNN and cuBLAS', () => {
 
   it('that are missing, or turned off, are named as such by `tautgrad info`', () => {
     const cli = `process.argv = [process.execPath, 'tautgrad', 'info']; await import(${JSON.stringify(new URL('../../dist/cli/main.js', import.meta.url).pathname)});`;
-    const { output } = onDevice(library, cli, { environment: { TAUTGRAD_CUDNN: '/nowhere/libcudnn.so', TAUTGRAD_CUBLAS: 'off', TAUTGRAD_CUFFT: 'off' } });
+    const { output } = onDevice(library, cli, {
+      environment: { TAUTGRAD_CUDNN: '/nowhere/libcudnn.so', TAUTGRAD_CUBLAS: 'off', TAUTGRAD_CUFFT: 'off' },
+    });
     expect(output).toMatch(/GPU: +emulated GPU/);
     expect(output).toMatch(/cuDNN: TAUTGRAD_CUDNN names a file that cannot be opened: .*nowhere.*; own kernels serve/);
     expect(output).toContain('cuBLAS: turned off by TAUTGRAD_CUBLAS; own kernels serve');

@@ -65,14 +65,22 @@ describe('optimisers', () => {
     tidy(() => {
       // Of both dtypes together, and more of them than a launch on the GPU takes.
       const make = (): Map<string, nn.Parameter> =>
-        new Map(Array.from({ length: 90 }, (_, k) => [`p${k}`, new nn.Parameter(ops.cast(normal([k % 7 || 5000], k + 1), k === 3 ? 'float64' : dtype))]));
+        new Map(
+          Array.from({ length: 90 }, (_, k) => [
+            `p${k}`,
+            new nn.Parameter(ops.cast(normal([k % 7 || 5000], k + 1), k === 3 ? 'float64' : dtype)),
+          ]),
+        );
       const gradients = new Map([...make()].map(([name, { value }], k) => [name, ops.mul(value, k === 5 ? 3 : 0.5)]));
       const norm = optim.globalNorm(gradients);
       expect(norm).toBeCloseTo(Math.hypot(...[...gradients.values()].flatMap(values)), 6);
       for (const limit of [norm / 7, norm * 2]) {
         for (const groups of [[], [{ match: /^p1/, learningRateScale: 0.1, weightDecay: 0.2 }]]) {
           const [a, b] = [make(), make()];
-          const [one, two] = [a, b].map((parameters) => new optim.Adam(parameters, { learningRate: 0.1, epsilon: 1e-3, groups })) as [optim.Adam, optim.Adam];
+          const [one, two] = [a, b].map((parameters) => new optim.Adam(parameters, { learningRate: 0.1, epsilon: 1e-3, groups })) as [
+            optim.Adam,
+            optim.Adam,
+          ];
           for (let k = 0; k < 3; k++) {
             one.step(gradients, { clipNorm: limit });
             two.step(optim.clipByGlobalNorm(gradients, limit).gradients);

@@ -2,7 +2,14 @@
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import type { z } from 'zod';
-import { type BatchSource, type DeviceSource, deviceSource, prefetchDeadLeaves, prefetchFolder, type TrainingBatch } from '../../data/index.js';
+import {
+  type BatchSource,
+  type DeviceSource,
+  deviceSource,
+  prefetchDeadLeaves,
+  prefetchFolder,
+  type TrainingBatch,
+} from '../../data/index.js';
 import type { Module } from '../../nn/index.js';
 import { finalMeans, REPORT_FILE, type RunOutcome, readRun, runReport, writeOutcome, writeReport } from '../../report/index.js';
 import { outsideScopes, seed as seedGenerator, type Tensor, tensor } from '../../tensor/index.js';

@@ -1,5 +1,13 @@
 /** Gaussian denoising: training a residual denoiser on clean patches, applying it, and scoring it. */
-import { addGaussianNoise, type BatchSource, cleanTensor, deriveSeed, type Image, makeImage, type TrainingBatch } from '../../data/index.js';
+import {
+  addGaussianNoise,
+  type BatchSource,
+  cleanTensor,
+  deriveSeed,
+  type Image,
+  makeImage,
+  type TrainingBatch,
+} from '../../data/index.js';
 import { psnr, ssim } from '../../metrics/index.js';
 import { type Module, TVLayer1d, TVLayer2d } from '../../nn/index.js';
 import { add, clamp, mean, square, sub } from '../../ops/index.js';
