@@ -1,5 +1,6 @@
 /**
- * The engine against PyTorch on the CPU: convolutions in all three directions, and whole training steps.
+ * The engine against PyTorch on the CPU: convolutions in all three directions, layers forward and
+ * backward, and whole training steps.
  *
  *   npm run bench:engine [-- --threads 1,2 --repeat 9 --only 'step|16→16' --alone --json]
  *
@@ -19,6 +20,7 @@ import { setTimeout } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import { memory, models, nn, ops, optim, randn, type Tensor, tidy } from 'tautgrad';
+import { layerCases, prepareLayer } from './engine/layers.js';
 
 const { values: args } = parseArgs({
   options: {
@@ -31,9 +33,9 @@ const { values: args } = parseArgs({
   },
 });
 
-interface Case {
+export interface Case {
   name: string;
-  kind: 'conv' | 'step';
+  kind: 'conv' | 'layer' | 'step';
   /** Floating-point operations of one call. */
   flop: number;
   [key: string]: string | number | boolean;
@@ -95,8 +97,33 @@ function convCases(): Case[] {
 
 const stepCases: Case[] = [
   { name: 'DnCNN-17 training step, 8×64×64', kind: 'step', model: 'dncnn', flop: 3 * 2 * 9 * (15 * 64 * 64 + 128) * 8 * 64 * 64 },
+  {
+    name: 'DnCNN-17 with batch norm training step, 8×64×64',
+    kind: 'step',
+    model: 'dncnn-bn',
+    flop: 3 * 2 * 9 * (15 * 64 * 64 + 128) * 8 * 64 * 64,
+  },
   { name: 'U-Net 17/34/68 training step, 8×64×64', kind: 'step', model: 'unet', flop: 0 },
 ];
+
+/** DnCNN with batch norm as Zhang et al. 2017 have it: convolutions between batch norms have no bias. */
+class NormalizedDnCNN extends nn.Module {
+  readonly body: nn.Sequential;
+
+  constructor() {
+    super();
+    const layers: nn.Module[] = [conv(1, 64), new nn.ReLU()];
+    for (let i = 2; i < 17; i++) {
+      const hidden = new nn.Conv2d({ inChannels: 64, outChannels: 64, kernelSize: 3, padding: 1, bias: false });
+      layers.push(hidden, new nn.BatchNorm2d({ channels: 64 }), new nn.ReLU());
+    }
+    this.body = new nn.Sequential(...layers, conv(64, 1));
+  }
+
+  override forward(x: Tensor): Tensor {
+    return tidy(() => ops.add(this.body.forward(x), x));
+  }
+}
 
 /** The same U-Net as on PyTorch's side. */
 class UNet extends nn.Module {
@@ -131,10 +158,17 @@ function up(inChannels: number, outChannels: number): nn.ConvTranspose2d {
   return new nn.ConvTranspose2d({ inChannels, outChannels, kernelSize: 3, stride: 2, padding: 1, outputPadding: 1 });
 }
 
+const networks: Record<string, () => nn.Module> = {
+  dncnn: () => new models.tvlayers.DnCNN({ depth: 17, features: 64 }),
+  'dncnn-bn': () => new NormalizedDnCNN(),
+  unet: () => new UNet(),
+};
+
 /** One call of a case, ready to be repeated. */
 function prepare(c: Case): () => void {
+  if (c.kind === 'layer') return prepareLayer(c);
   if (c.kind === 'step') {
-    const model = c.model === 'unet' ? new UNet() : new models.tvlayers.DnCNN({ depth: 17, features: 64 });
+    const model = networks[c.model as string]!();
     const adam = new optim.Adam(model.namedParameters());
     const [x, target] = [randn([8, 1, 64, 64]), randn([8, 1, 64, 64])];
     return () => tidy(() => adam.step(nn.valueAndGrad(model, () => ops.mean(ops.square(ops.sub(model.forward(x), target)))).gradients));
@@ -212,7 +246,7 @@ async function measure(threads: number): Promise<void> {
   const torch = !args.alone && hasTorch() ? new Torch(threads) : null;
   if (!torch && !args.alone) console.error('PyTorch is not installed (Debian: python3-torch): only our times follow');
   const only = new RegExp(args.only, 'u');
-  for (const c of [...convCases(), ...stepCases].filter((c) => only.test(c.name))) {
+  for (const c of [...convCases(), ...layerCases, ...stepCases].filter((c) => only.test(c.name))) {
     const call = prepare(c);
     // Calls until the caches are warm and the calling code is compiled.
     for (let k = 0; k < (c.kind === 'step' ? 3 : 10); k++) call();

@@ -24,6 +24,9 @@ set(TG_ISA_SOURCES
   native/cpu/scale_blur.cpp
   native/cpu/log_student.cpp
   native/cpu/softplus.cpp
+  native/cpu/batch_norm.cpp
+  native/cpu/layer_norm.cpp
+  native/cpu/softmax.cpp
   native/cpu/tridiagonal.cpp
   native/cpu/random.cpp
   native/cpu/optimizer.cpp
@@ -65,11 +68,13 @@ set(TG_CUDA_SOURCES
   native/cuda/dykstra.cu
   native/cuda/prox3d.cu
   native/cuda/rof.cu
-  native/cuda/rof_volume.cu
   native/cuda/rof_derivative.cu
   native/cuda/fourier.cu
   native/cuda/radon.cu
   native/cuda/log_student.cu
   native/cuda/softplus.cu
+  native/cuda/batch_norm.cu
+  native/cuda/layer_norm.cu
+  native/cuda/softmax.cu
   native/cuda/scale_blur.cu
   native/cuda/conv_frame.cu)

@@ -212,6 +212,30 @@ typedef struct tg_backend {
   int (*log_student)(int64_t dtype, int64_t order, double nu, int64_t n, const void *x, const void *a, const void *b, void *y);
   /* y = softplus^(order)(x) a b, order 1 to 3; a, b: NULL (both, or b) or like x. */
   int (*softplus_derivative)(int64_t dtype, int64_t order, int64_t n, const void *x, const void *a, const void *b, void *y);
+  /* Batch norm of x [outer, n, inner] with the statistics of each of the n channels: y = (x - mean) weight / sqrt(variance + epsilon) +
+   * bias per channel, then 0 where that is negative if relu is 1. weight, bias, mean, variance: [n]; the variance is the biased one. */
+  int (*batch_norm)(int64_t dtype, const tg_lines *lines, double epsilon, int64_t relu, const void *x, const void *weight, const void *bias,
+                    void *y, void *mean, void *variance);
+  /* Its transposed derivative applied to dy, the statistics being functions of x; mean, variance: as batch_norm left them. dx: NULL or
+   * like x; dweight, dbias: [n]. */
+  int (*batch_norm_gradient)(int64_t dtype, const tg_lines *lines, double epsilon, int64_t relu, const void *x, const void *weight,
+                             const void *bias, const void *mean, const void *variance, const void *dy, void *dx, void *dweight,
+                             void *dbias);
+  /* Along the middle axis of [outer, n, inner]: y = softmax(x), or its logarithm with log_of_it 1. */
+  int (*softmax)(int64_t dtype, const tg_lines *lines, int64_t log_of_it, const void *x, void *y);
+  /* Its transposed derivative at the result y: y (v - sum y v), or v - exp(y) sum v for the logarithm. */
+  int (*softmax_gradient)(int64_t dtype, const tg_lines *lines, int64_t log_of_it, const void *y, const void *v, void *out);
+  /* lse[o, i] = log sum_k exp(x[o, k, i]); with labels (int32 [outer, inner]; else NULL, and y too) y = lse - x at the label. */
+  int (*log_sum_exp)(int64_t dtype, const tg_lines *lines, const void *x, const void *labels, void *y, void *lse);
+  /* out[o, k, i] = (exp(x[o, k, i] - lse[o, i]) - (1 where k is the label)) v[o, i] */
+  int (*log_sum_exp_gradient)(int64_t dtype, const tg_lines *lines, const void *x, const void *labels, const void *lse, const void *v,
+                              void *out);
+  /* Layer norm of rows, inner being 1: y = (x - mean) / sqrt(variance + epsilon) weight + bias with the statistics of each row. weight,
+   * bias: [n]; mean, variance: [outer]. The gradient as for batch_norm. */
+  int (*layer_norm)(int64_t dtype, const tg_lines *lines, double epsilon, const void *x, const void *weight, const void *bias, void *y,
+                    void *mean, void *variance);
+  int (*layer_norm_gradient)(int64_t dtype, const tg_lines *lines, double epsilon, const void *x, const void *weight, const void *mean,
+                             const void *variance, const void *dy, void *dx, void *dweight, void *dbias);
   /* Batched tridiagonal systems, LAPACK's meanings, systems along the middle axis; rhs has the layout of `lines`, d too; e, dl, du have n
    * - 1. status (int32 per system): 0, or the 1-based index of the first pivot that is not positive (pttrf) or is zero (gtsv). */
   int (*pttrf)(int64_t dtype, const tg_lines *lines, const void *d, const void *e, void *d_out, void *l_out, void *status);

@@ -29,6 +29,37 @@ def conv_run(c, data):
     return torch.ops.aten.convolution_backward(g, x, wt, None, [s, s], [p, p], [1, 1], c["transposed"], [s - 1, s - 1] if c["transposed"] else [0, 0], c["groups"], mask)
 
 
+# Each: the shapes of the inputs to differentiate in, and the layer. Labels are drawn where the name asks for them.
+LAYERS = {
+    "batchNorm": ([[8, 64, 64, 64], [64], [64]], lambda x, w, b: F.batch_norm(x, torch.zeros(64), torch.ones(64), w, b, True)),
+    "batchNormRelu": ([[8, 64, 64, 64], [64], [64]], lambda x, w, b: torch.relu(F.batch_norm(x, torch.zeros(64), torch.ones(64), w, b, True))),
+    "layerNorm": ([[4096, 512], [512], [512]], lambda x, w, b: F.layer_norm(x, [512], w, b)),
+    "softmax": ([[4096, 512]], lambda x: F.softmax(x, -1)),
+    "softmaxChannels": ([[8, 21, 64, 64]], lambda x: F.softmax(x, 1)),
+    "logSoftmax": ([[4096, 512]], lambda x: F.log_softmax(x, -1)),
+    "logSumExp": ([[4096, 512]], lambda x: torch.logsumexp(x, -1)),
+    "crossEntropy": ([[256, 1000]], lambda x, labels: F.cross_entropy(x, labels)),
+    "crossEntropyPixels": ([[8, 21, 64, 64]], lambda x, labels: F.cross_entropy(x, labels)),
+    "maxPool": ([[8, 64, 64, 64]], lambda x: F.max_pool2d(x, 2)),
+    "averagePool": ([[8, 64, 64, 64]], lambda x: F.avg_pool2d(x, 2)),
+}
+
+
+def layer_case(c):
+    shapes, f = LAYERS[c["layer"]]
+    inputs = [torch.randn(s, requires_grad=True) for s in shapes]
+    x = shapes[0]
+    fixed = [torch.randint(0, x[1], [x[0]] + x[2:])] if "crossEntropy" in c["layer"] else []
+    return f, inputs, fixed, torch.randn_like(f(*inputs, *fixed))
+
+
+def layer_run(c, data):
+    f, inputs, fixed, g = data
+    for x in inputs:
+        x.grad = None
+    f(*inputs, *fixed).backward(g)
+
+
 def step_case(c):
     return Training(c["model"], 8, 64)
 
@@ -39,7 +70,7 @@ def step_run(c, training):
 
 for line in sys.stdin:
     c = json.loads(line)
-    prepare, run = (step_case, step_run) if c["kind"] == "step" else (conv_case, conv_run)
+    prepare, run = {"step": (step_case, step_run), "layer": (layer_case, layer_run), "conv": (conv_case, conv_run)}[c["kind"]]
     if c["name"] not in state:
         state.clear()
         state[c["name"]] = prepare(c)

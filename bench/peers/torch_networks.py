@@ -24,13 +24,14 @@ class UNet(torch.nn.Module):
 
 
 class DnCNN(torch.nn.Module):
-    """Convolutions with ReLU between them that predict the noise."""
+    """Convolutions with ReLU, and batch norm where it is asked for, between them that predict the noise."""
 
-    def __init__(self, depth=17, features=64):
+    def __init__(self, depth=17, features=64, norm=False):
         super().__init__()
         layers = [torch.nn.Conv2d(1, features, 3, padding=1), torch.nn.ReLU()]
         for _ in range(depth - 2):
-            layers += [torch.nn.Conv2d(features, features, 3, padding=1), torch.nn.ReLU()]
+            layers += [torch.nn.Conv2d(features, features, 3, padding=1, bias=not norm)]
+            layers += [torch.nn.BatchNorm2d(features)] * norm + [torch.nn.ReLU()]
         self.net = torch.nn.Sequential(*layers, torch.nn.Conv2d(features, 1, 3, padding=1))
 
     def forward(self, x):
@@ -38,10 +39,10 @@ class DnCNN(torch.nn.Module):
 
 
 class Training:
-    """A network, Adam and one batch. mode: eager, graph (one CUDA graph, replayed; eager on the CPU) or bf16 (autocast)."""
+    """A network (unet, dncnn or dncnn-bn), Adam and one batch. mode: eager, graph (one CUDA graph, replayed; eager on the CPU) or bf16 (autocast)."""
 
     def __init__(self, name, batch, side, device="cpu", mode="eager", depth=17, features=64):
-        self.net = (UNet() if name == "unet" else DnCNN(depth, features)).to(device)
+        self.net = (UNet() if name == "unet" else DnCNN(depth, features, name == "dncnn-bn")).to(device)
         self.mode, self.device = mode, device
         shape = (batch, 1, side, side)
         self.x, self.target = torch.randn(shape, device=device), torch.randn(shape, device=device)

@@ -10,12 +10,22 @@ namespace {
 
 // The packed input of one task and how it is read.
 struct Layout {
-  int64_t row_residues, column_residues;     // residues kept: the stride, or 1 where the taps use a single one
-  int64_t first_row, first_column;           // smallest quotient of a tap's shift by the stride
-  int64_t row_span, column_span;             // largest minus smallest quotient
-  int64_t pitch, plane_rows, channel_stride; // elements
+  int64_t row_residues, column_residues; // residues kept: the stride, or 1 where the taps use a single one
+  int64_t first_row, first_column;       // smallest quotient of a tap's shift by the stride
+  int64_t row_span, column_span;         // largest minus smallest quotient
+  int64_t lead, pitch;                   // elements before the first packed one of a row, and of a row
+  int64_t plane_rows, channel_stride;    // rows; elements
   bool flat; // output pixels are numbered through rows of `pitch` instead of row by row: little is wasted on narrow images
 };
+
+// Zeros: one or two as a rule, for which a call of memset would cost more than it does.
+template <class T> TG_INLINE void clear_run(T *p, int64_t count) {
+  if (count <= 0) return;
+  if (count <= 2)
+    p[0] = p[count - 1] = 0;
+  else
+    memset(p, 0, static_cast<size_t>(count) * sizeof(T));
+}
 
 // out[j] = row[(first + j) * stride + residue] for j < count, zeros outside [0, width)
 template <class T> void pack_row(const T *row, int64_t width, int64_t first, int64_t stride, int64_t residue, int64_t count, T *out) {
@@ -26,7 +36,7 @@ template <class T> void pack_row(const T *row, int64_t width, int64_t first, int
     for (int64_t j = 0; j < count; ++j) out[j] = 0;
     return;
   }
-  for (int64_t j = 0; j < begin; ++j) out[j] = 0;
+  clear_run(out, begin);
   const T *source = row + first * stride + residue;
   if (stride == 1)
     memcpy(out + begin, source + begin, static_cast<size_t>(end - begin) * sizeof(T));
@@ -34,7 +44,7 @@ template <class T> void pack_row(const T *row, int64_t width, int64_t first, int
     for (int64_t j = begin; j < end; ++j) out[j] = source[j * 2];
   else
     for (int64_t j = begin; j < end; ++j) out[j] = source[j * stride];
-  for (int64_t j = end; j < count; ++j) out[j] = 0;
+  clear_run(out + end, count - end);
 }
 
 // Both residues of stride 2 at once: even[j] and odd[j] = row[2 (first + j)] and the element after it, j < count, zeros outside
@@ -58,9 +68,11 @@ template <class T> TG_INLINE void pack_row_pair(const T *row, int64_t width, int
     j = end;
   }
   for (; j < end; ++j) even[j] = row[2 * (first + j)], odd[j] = row[2 * (first + j) + 1];
-  for (; j < count; ++j) even[j] = odd[j] = 0;
+  clear_run(even, begin);
+  clear_run(odd, begin);
+  clear_run(even + end, count - end);
+  clear_run(odd + end, count - end);
   if (width % 2 != 0 && first + end == width / 2 && end < count) even[end] = row[width - 1];
-  for (j = 0; j < begin; ++j) even[j] = odd[j] = 0;
 }
 
 template <bool ForWriting = false, class T> TG_INLINE void prefetch_row(const T *row, int64_t count) {
@@ -74,7 +86,7 @@ template <class T> void pack_input(const Correlation<T> &k, const Layout &l, con
   for (int64_t c = 0; c < k.in; ++c)
     for (int64_t a = 0; a < l.row_residues; ++a)
       for (int64_t r = 0; r < l.plane_rows; ++r) {
-        T *out = packed + c * l.channel_stride + a * l.column_residues * plane + r * l.pitch;
+        T *out = packed + c * l.channel_stride + a * l.column_residues * plane + r * l.pitch; // lead: 0
         const int64_t source = (row + r + l.first_row) * k.stride_h + a;
         const bool inside = source >= 0 && source < k.h;
         const T *line = image + (c * k.h + (inside ? source : 0)) * k.width;
@@ -91,7 +103,8 @@ template <class T> void pack_input(const Correlation<T> &k, const Layout &l, con
       }
 }
 
-template <class T> Layout plan_layout(const Correlation<T> &k, int64_t rows, int64_t *offsets) {
+// offsets[t]: where the tap t of the first output is read. `aligned`: the first pixel of an image row lies at the start of a vector.
+template <class T> Layout plan_layout(const Correlation<T> &k, int64_t rows, int64_t *offsets, bool aligned = false) {
   Layout l{};
   int64_t row_low = INT64_MAX, row_high = INT64_MIN, column_low = INT64_MAX, column_high = INT64_MIN, row_used = 0, column_used = 0;
   for (int64_t t = 0; t < k.tap_count; ++t) {
@@ -109,9 +122,14 @@ template <class T> Layout plan_layout(const Correlation<T> &k, int64_t rows, int
   l.first_column = column_low;
   l.row_span = row_high - row_low;
   l.column_span = column_high - column_low;
+  constexpr int64_t L = lanes<T>;
   l.pitch = k.columns + l.column_span;
+  if (aligned) {
+    l.lead = column_low < 0 ? (L - -column_low % L) % L : 0;
+    l.pitch = ceil_div(l.lead + l.pitch, L) * L;
+  }
   l.plane_rows = rows + l.row_span;
-  constexpr int64_t L = lanes<T>, line = 64 / static_cast<int64_t>(sizeof(T));
+  constexpr int64_t line = 64 / static_cast<int64_t>(sizeof(T));
   l.channel_stride = ceil_div(l.row_residues * l.column_residues * l.plane_rows * l.pitch, line) * line;
   l.channel_stride += l.channel_stride / line % 2 ? 0 : line; // an odd number of cache lines: channels spread over all sets
   const int64_t row_by_row = rows * ceil_div(k.columns, L), numbered_through = ceil_div(rows * l.pitch - l.column_span, L);
@@ -119,7 +137,7 @@ template <class T> Layout plan_layout(const Correlation<T> &k, int64_t rows, int
   for (int64_t t = 0; t < k.tap_count; ++t) {
     const int64_t q = floor_div(k.taps[t].row, k.stride_h), p = floor_div(k.taps[t].column, k.stride_w);
     const int64_t plane = (k.taps[t].row - q * k.stride_h) * l.column_residues + (k.taps[t].column - p * k.stride_w);
-    offsets[t] = (plane * l.plane_rows + q - row_low) * l.pitch + p - column_low;
+    offsets[t] = (plane * l.plane_rows + q - row_low) * l.pitch + l.lead + p - column_low;
   }
   return l;
 }

@@ -93,35 +93,45 @@ struct ResidueRows {
   int64_t first_row, first_column; // the kernel's upper left tap
 };
 
-// `zeros` are a row of them.
-inline void transform_residue_rows(const Correlation<float> &k, const ResidueRows &p, const float *image, int64_t tile_row0,
-                                   const float *zeros, float *in) {
+// `channels` channels from `first_channel` on, which goes to `in`. `zeros` are a row of them.
+inline void transform_residue_rows(const Correlation<float> &k, const ResidueRows &p, const float *image, int64_t first_channel,
+                                   int64_t channels, int64_t tile_row0, const float *zeros, float *in) {
   constexpr int64_t L = lanes<float>;
   // Columns of O from first_column on, those of I from the next pixel on: the even and odd residues or the other way round, I then one
   // pair later.
-  const int64_t first = floor_div(p.first_column, 2), count = k.columns + 1;
+  const int64_t first = floor_div(p.first_column, 2), count = k.columns + 1, plane = k.h * k.width;
   const bool swapped = p.first_column % 2 != 0;
   int64_t begin = first < 0 ? -first : 0, end = k.width / 2 - first; // whole pairs of pixels
   begin = begin < count ? begin : count;
   end = end < begin ? begin : end < count ? end : count;
   const bool single = k.width % 2 != 0 && end < count && first + end == k.width / 2; // a pixel without its odd neighbour follows
-  for (int64_t c = 0; c < k.in; ++c)
-    for (int64_t r = 0; r < p.block_rows; ++r) {
+  for (int64_t r = 0; r < p.block_rows; ++r) {
+    int64_t offsets[9], ahead[9]; // of the rows in a plane, and what to prefetch there: the next channel's
+    for (int i = 0; i < 9; ++i) {
+      const int64_t row = 8 * (tile_row0 + r) + p.first_row + i;
+      offsets[i] = row < 0 || row >= k.h ? -1 : row * k.width;
+      ahead[i] = offsets[i] < 0 ? 0 : plane;
+    }
+    for (int64_t c = 0; c < channels; ++c) {
       float *outer = in + c * p.channel + r * p.pitch + p.lead, *even = outer + (swapped ? p.residue : 0),
             *odd = outer + (swapped ? 0 : p.residue);
-      const float *rows[9];
-      for (int i = 0; i < 9; ++i) {
-        const int64_t row = 8 * (tile_row0 + r) + p.first_row + i;
-        rows[i] = row < 0 || row >= k.h ? zeros : image + (c * k.h + row) * k.width;
-        if (c + 1 < k.in && rows[i] != zeros) prefetch_row(rows[i] + k.h * k.width, k.width);
-      }
-      for (int place = 0; place < PLACES; ++place)
-        for (float *plane : {even, odd}) {
-          for (int64_t j = 0; j < begin; ++j) plane[place * p.place + j] = 0;
-          for (int64_t j = end; j < count; ++j) plane[place * p.place + j] = 0;
-        }
+      const float *image_plane = image + (first_channel + c) * plane, *rows[9];
+      for (int i = 0; i < 9; ++i) rows[i] = offsets[i] < 0 ? zeros : image_plane + offsets[i];
+      if (begin > 0)
+        for (int place = 0; place < PLACES; ++place) clear_run(even + place * p.place, begin), clear_run(odd + place * p.place, begin);
+      if (end < count)
+        for (int place = 0; place < PLACES; ++place)
+          clear_run(even + place * p.place + end, count - end), clear_run(odd + place * p.place + end, count - end);
+      const bool more = first_channel + c + 1 < k.in;
       int64_t j = begin;
-      for (; j + L <= end; j += L) transform_pairs(rows, 2 * (first + j), L, even + j, odd + j, p.place);
+      for (; j + L <= end; j += L) {
+        if (more)
+          for (int i = 0; i < 9; ++i) {
+            __builtin_prefetch(rows[i] + ahead[i] + 2 * (first + j));
+            if constexpr (L * 8 > 64) __builtin_prefetch(rows[i] + ahead[i] + 2 * (first + j) + L);
+          }
+        transform_pairs(rows, 2 * (first + j), L, even + j, odd + j, p.place);
+      }
       if (j < end && end - begin >= L) { // once more over pairs that are done
         transform_pairs(rows, 2 * (first + end - L), L, even + end - L, odd + end - L, p.place);
         j = end;
@@ -136,6 +146,7 @@ inline void transform_residue_rows(const Correlation<float> &k, const ResidueRow
         transform_pairs(few, 0, end + single - j, even + j, odd + j, p.place);
       }
     }
+  }
 }
 
 } // namespace

@@ -140,7 +140,7 @@ int correlate_strided(const Correlation<float> &k) {
     }
     float *products = in + in_elements, *zeros = products + out_elements;
     memset(zeros, 0, static_cast<size_t>(row_elements) * sizeof(float));
-    transform_residue_rows(k, p, k.x + (image * k.groups + g) * k.in * k.h * k.width, block * p.block_rows, zeros, in);
+    transform_residue_rows(k, p, k.x + (image * k.groups + g) * k.in * k.h * k.width, 0, k.in, block * p.block_rows, zeros, in);
     multiply(k, p, in, weights + g * k.out * k.in * 3, kind, products);
     const int64_t planes = (image * k.groups + g) * k.out * k.y_h * k.y_width;
     transform_output(k, p, products, k.bias ? k.bias + g * k.out : nullptr, k.mask ? k.mask + planes : nullptr, block * p.block_rows,

@@ -10,20 +10,26 @@ namespace {
 using V = vec<float>;
 constexpr int L = lanes<float>;
 constexpr int TILE = VECTOR_REGISTERS == 32 ? 8 : 4; // input channels (of three taps) times vectors of output channels in a register tile
+#ifndef TG_TOGETHER
+#define TG_TOGETHER 8
+#endif
+constexpr int TOGETHER = TG_TOGETHER; // input channels transformed at a time: they stay in L1 or near it while all places pass
 
 struct Plan : ResidueRows {
-  int64_t tile_rows, blocks;      // groups of four output rows, blocks of them in an image
-  int64_t out;                    // output channels, whole vectors
-  int64_t gradient;               // elements between places of the transformed dy
-  int64_t parts, blocks_per_part; // partial results
+  int64_t tile_rows, blocks; // groups of four output rows, blocks of them in an image
+  int64_t out;               // output channels, whole vectors
+  int64_t gradient;          // elements between places of the transformed dy
+  int64_t parts;             // partial results
 };
 
 Plan make_plan(const Correlation<float> &k, int64_t first_row, int64_t first_column) {
   Plan p{};
   p.tile_rows = ceil_div(k.rows, 4);
   p.out = ceil_div(k.out, L) * L;
-  p.pitch = k.columns + 1;
-  int64_t rows = ceil_div(96, k.columns); // a row of tiles, unless it is short
+  const int64_t outside = -floor_div(first_column, 2); // pairs left of the image
+  p.lead = outside > 0 ? (L - outside % L) % L : 0;
+  p.pitch = ceil_div(p.lead + k.columns + 1, L) * L; // aligned for the stores; it is read pixel by pixel
+  int64_t rows = ceil_div(96, k.columns);            // a row of tiles, unless it is short
   rows = rows > p.tile_rows ? p.tile_rows : rows;
   p.blocks = ceil_div(p.tile_rows, rows);
   p.block_rows = ceil_div(p.tile_rows, p.blocks);
@@ -34,9 +40,7 @@ Plan make_plan(const Correlation<float> &k, int64_t first_row, int64_t first_col
   p.gradient = p.block_rows * k.columns * p.out;
   p.first_row = first_row;
   p.first_column = first_column;
-  const int64_t blocks = k.n * p.blocks;
-  p.blocks_per_part = ceil_div(blocks, 16);
-  p.parts = ceil_div(blocks, p.blocks_per_part);
+  p.parts = k.n * p.blocks < 16 ? k.n * p.blocks : 16;
   return p;
 }
 
@@ -112,17 +116,17 @@ void add_products(const Plan &p, int64_t rows, int64_t columns, const float *x, 
     for (int v = 0; v < N; ++v) store(sums + i * p.out + v * L, acc[i / 3][i % 3][v]);
 }
 
-// All channels of one place (or of the last four, a run of rows).
-void add_place(const Correlation<float> &k, const Plan &p, int64_t rows, const float *x, int64_t inner, const float *g, float *sums) {
-  const auto tile = [&](auto channels, auto vectors, int64_t c, int64_t o) {
-    constexpr int C = decltype(channels)::value, N = decltype(vectors)::value;
-    add_products<C, N>(p, rows, k.columns, x + c * p.channel, p.pitch, inner, g + o, sums + c * 3 * p.out + o);
+// `channels` input channels of one place (or of the last four, a run of rows).
+void add_place(const Plan &p, int64_t channels, int64_t rows, int64_t columns, const float *x, int64_t inner, const float *g, float *sums) {
+  const auto tile = [&](auto some, auto vectors, int64_t c, int64_t o) {
+    constexpr int C = decltype(some)::value, N = decltype(vectors)::value;
+    add_products<C, N>(p, rows, columns, x + c * p.channel, p.pitch, inner, g + o, sums + c * 3 * p.out + o);
   };
   using std::integral_constant;
   for (int64_t o = 0; o < p.out;) {
     const bool two = p.out - o >= 2 * L;
-    for (int64_t c = 0; c < k.in;) {
-      const int64_t left = k.in - c;
+    for (int64_t c = 0; c < channels;) {
+      const int64_t left = channels - c;
       const auto with = [&](auto vectors) {
         constexpr int most = TILE / decltype(vectors)::value;
         if constexpr (most >= 8)
@@ -142,7 +146,7 @@ void add_place(const Correlation<float> &k, const Plan &p, int64_t rows, const f
 bool strided_weights_serves(const Correlation<float> &k) {
   int64_t row, column, index[3][3];
   const bool lanes_filled = 4 * k.out >= 3 * ceil_div(k.out, L) * L; // else the direct kernel, which wastes no lanes, is faster
-  return k.stride_h == 2 && k.stride_w == 2 && lanes_filled && k.in >= 8 && k.rows >= 4 && k.columns >= 8 &&
+  return k.n > 0 && k.stride_h == 2 && k.stride_w == 2 && lanes_filled && k.in >= 8 && k.rows >= 4 && k.columns >= 8 &&
          square_of_taps(k, row, column, index);
 }
 
@@ -154,7 +158,7 @@ int correlate_strided_weights(const Correlation<float> &k, const float *dy, floa
   float *partial = static_cast<float *>(scratch(CONV_SCRATCH_PARTIAL, p.parts * part * 4));
   if (!partial) return fail("conv_weights: out of memory for %lld partial weights", static_cast<long long>(p.parts * part));
   const int64_t inner = p.residue + (first_column % 2 != 0);
-  const int64_t x_elements = k.in * p.channel + 2 * L, g_elements = PLACES * p.gradient, zero_elements = ceil_div(k.width, L) * L;
+  const int64_t x_elements = TOGETHER * p.channel + 2 * L, g_elements = PLACES * p.gradient, zero_elements = ceil_div(k.width, L) * L;
   int failed = 0;
   parallel_for(p.parts * k.groups, [&](int64_t task) {
     const int64_t g = task % k.groups, own = task / k.groups;
@@ -168,13 +172,16 @@ int correlate_strided_weights(const Correlation<float> &k, const float *dy, floa
     float *sums = partial + own * part + g * k.in * 3 * p.out, *bias = db ? partial + own * part + KINDS * kind + g * p.out : nullptr;
     for (int q = 0; q < KINDS; ++q) memset(sums + q * kind, 0, static_cast<size_t>(k.in * 3 * p.out) * sizeof(float));
     if (bias) memset(bias, 0, static_cast<size_t>(p.out) * sizeof(float));
-    const int64_t last = (own + 1) * p.blocks_per_part < k.n * p.blocks ? (own + 1) * p.blocks_per_part : k.n * p.blocks;
-    for (int64_t block = own * p.blocks_per_part; block < last; ++block) {
+    for (int64_t block = own * k.n * p.blocks / p.parts; block < (own + 1) * k.n * p.blocks / p.parts; ++block) {
       const int64_t planes = block / p.blocks * k.groups + g, tile_row = block % p.blocks * p.block_rows;
       transform_gradient(k, p, dy + planes * k.out * k.rows * k.columns, tile_row, gradient, bias);
-      transform_residue_rows(k, p, k.x + planes * k.in * k.h * k.width, tile_row, zeros, x);
-      for (int place = 0; place < KINDS; ++place) // the last four places are one run of rows
-        add_place(k, p, (place < 5 ? 1 : 4) * p.block_rows, x + place * p.place, inner, gradient + place * p.gradient, sums + place * kind);
+      for (int64_t c = 0; c < k.in; c += TOGETHER) {
+        const int64_t channels = k.in - c < TOGETHER ? k.in - c : TOGETHER;
+        transform_residue_rows(k, p, k.x + planes * k.in * k.h * k.width, c, channels, tile_row, zeros, x);
+        for (int place = 0; place < KINDS; ++place) // the last four places are one run of rows
+          add_place(p, channels, (place < 5 ? 1 : 4) * p.block_rows, k.columns, x + p.lead + place * p.place, inner,
+                    gradient + place * p.gradient, sums + place * kind + c * 3 * p.out);
+      }
     }
   });
   if (failed) return fail("conv_weights: out of memory for a block of %lld rows", static_cast<long long>(4 * p.block_rows));

@@ -54,7 +54,7 @@ template <class T> struct WeightsPlan {
   Layout layout;
   int64_t rows, blocks;          // output rows of a chunk, chunks of an image
   int64_t plane;                 // elements of a packed dy plane: whole vectors
-  int64_t parts, units_per_part; // partial results, and chunks (image, block) of each
+  int64_t units, parts;          // chunks (image, block), partial results
   int64_t shares, out_per_share; // the output channels are shared out where there are few parts
   int64_t together;              // input channels packed at a time
 };
@@ -92,11 +92,10 @@ template <class T> WeightsPlan<T> plan_weights(const Correlation<T> &k, int64_t 
   p.layout = plan_layout(k, p.rows, offsets);
   p.layout.channel_stride += ceil_div(L + p.layout.column_span, 16) * 32; // zeros behind a channel: tiles read up to a vector beyond it
   p.plane = ceil_div(p.rows * p.layout.pitch, L) * L;
-  const int64_t units = k.n * p.blocks, weights_bytes = k.groups * k.out * k.in * k.tap_count * static_cast<int64_t>(sizeof(T));
-  int64_t parts = units < 16 ? units : 16;
-  while (parts > 1 && parts * weights_bytes > (int64_t(64) << 20)) parts /= 2;
-  p.units_per_part = ceil_div(units, parts);
-  p.parts = ceil_div(units, p.units_per_part);
+  p.units = k.n * p.blocks;
+  const int64_t weights_bytes = k.groups * k.out * k.in * k.tap_count * static_cast<int64_t>(sizeof(T));
+  p.parts = p.units < 16 ? p.units : 16;
+  while (p.parts > 1 && p.parts * weights_bytes > (int64_t(64) << 20)) p.parts /= 2;
   const int64_t tiles = ceil_div(k.out, TILE_O);
   p.shares = ceil_div(4, p.parts * k.groups);
   p.shares = p.shares > ceil_div(tiles, 2) ? ceil_div(tiles, 2) : p.shares;
@@ -161,7 +160,7 @@ template <class T> int correlate_weights(const Correlation<T> &k, const T *dy, T
   if (!partial) return fail("conv_weights: out of memory for %lld partial weights", static_cast<long long>(p.parts * count));
 
   int failed = 0;
-  const int64_t x_elements = p.together * p.layout.channel_stride, units = k.n * p.blocks;
+  const int64_t x_elements = p.together * p.layout.channel_stride;
   for_tasks(p.parts * k.groups * p.shares, work_of(k), [&](int64_t task) {
     const int64_t share = task % p.shares, g = task / p.shares % k.groups, part = task / (p.shares * k.groups);
     const int64_t o_begin = share * p.out_per_share, o_end = o_begin + p.out_per_share < k.out ? o_begin + p.out_per_share : k.out;
@@ -176,8 +175,7 @@ template <class T> int correlate_weights(const Correlation<T> &k, const T *dy, T
     T *own_bias = db ? partial + part * part_elements + count + g * k.out + o_begin : nullptr;
     if (own_bias) memset(own_bias, 0, static_cast<size_t>(o_end - o_begin) * sizeof(T));
     memset(own, 0, static_cast<size_t>((o_end - o_begin) * rows) * sizeof(T));
-    const int64_t first = part * p.units_per_part, last = first + p.units_per_part < units ? first + p.units_per_part : units;
-    for (int64_t unit = first; unit < last; ++unit) {
+    for (int64_t unit = part * p.units / p.parts; unit < (part + 1) * p.units / p.parts; ++unit) {
       const int64_t plane_group = unit / p.blocks * k.groups + g;
       add_chunk(p, row_offsets, k.x + plane_group * k.in * k.h * k.width, dy + plane_group * k.out * k.rows * k.columns, o_begin, o_end,
                 unit % p.blocks * p.rows, packed_x, packed_dy, own, own_bias);

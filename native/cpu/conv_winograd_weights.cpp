@@ -14,10 +14,9 @@ constexpr int ROWS = VECTOR_REGISTERS == 32 ? 8 : 4; // output channels of a reg
 
 struct Plan {
   int64_t tile_rows, tile_columns, block_rows, block_columns, tiles;
-  int64_t in, out;           // channels, padded to whole vectors
-  int64_t point_x, point_dy; // elements between points
-  int64_t columns;           // of a strip of pixels
-  int64_t blocks_h, blocks_w, parts, blocks_per_part;
+  int64_t in, out;                           // channels, padded to whole vectors
+  int64_t point_x, point_dy;                 // elements between points
+  int64_t blocks_h, blocks_w, blocks, parts; // of the batch; partial results
   int64_t first_row, first_column;
 };
 
@@ -35,92 +34,138 @@ Plan make_plan(const Correlation<float> &k, int64_t first_row, int64_t first_col
   p.tiles = p.block_rows * p.block_columns;
   p.point_x = p.tiles * p.in + L;
   p.point_dy = p.tiles * p.out + L;
-  p.columns = ceil_div(4 * p.block_columns + 2, L) * L;
   p.blocks_h = ceil_div(p.tile_rows, p.block_rows);
   p.blocks_w = ceil_div(p.tile_columns, p.block_columns);
-  const int64_t blocks = k.n * p.blocks_h * p.blocks_w;
-  p.blocks_per_part = ceil_div(blocks, 16);
-  p.parts = ceil_div(blocks, p.blocks_per_part);
+  p.blocks = k.n * p.blocks_h * p.blocks_w;
+  p.parts = p.blocks < 16 ? p.blocks : 16;
   p.first_row = first_row;
   p.first_column = first_column;
   return p;
 }
 
-// strip[row][column][lane] = plane[first + lane] at (first_row + row, first_column + column), zeros outside, `rows` rows.
-void pack_strip(const float *planes, int64_t channels, int64_t h, int64_t width, int64_t first_row, int64_t first_column, int rows,
-                int64_t columns, int64_t padded_columns, float *lines, float *strip) {
-  for (int i = 0; i < rows; ++i, strip += padded_columns * L) {
-    const int64_t row = first_row + i;
-    if (row < 0 || row >= h) {
-      memset(strip, 0, static_cast<size_t>(padded_columns * L) * sizeof(float));
-      continue;
+// L columns of some rows of L planes, zeros outside the image.
+template <int Rows> struct Window {
+  const float *rows[Rows]; // of the first plane; NULL outside
+  int64_t plane, channels; // elements between planes; planes that exist
+  int64_t width;
+
+  // visit(c, d) with d[i] the columns from `column` on of row i of plane c.
+  template <class Visit> TG_INLINE void each(int64_t column, const Visit &visit) const {
+    if (column >= 0 && column + L <= width && channels >= L) {
+      for (int64_t c = 0; c < L; ++c) {
+        V d[6];
+#pragma GCC unroll 6
+        for (int i = 0; i < Rows; ++i) d[i] = rows[i] ? load(rows[i] + c * plane + column) : V{};
+#pragma GCC unroll 6
+        for (int i = 0; i < Rows; ++i)
+          if (rows[i]) __builtin_prefetch(rows[i] + c * plane + column + L);
+        visit(c, d);
+      }
+      return;
     }
+    // At an end of the rows, their first or last pixels are brought into place.
+    const int64_t count = width < L ? width : L, last = width - count, first = column < 0 ? 0 : column < last ? column : last;
+    mask<float> from;
+    for (int lane = 0; lane < L; ++lane) {
+      const int64_t at = column - first + lane;
+      from[lane] = at >= 0 && at < count ? static_cast<int>(at) : L;
+    }
+    alignas(64) float pixels[2 * L] = {};
     for (int64_t c = 0; c < L; ++c) {
-      if (c < channels) pack_row(planes + (c * h + row) * width, width, first_column, 1, 0, columns, lines + c * padded_columns);
-      if (c >= channels) memset(lines + c * padded_columns, 0, static_cast<size_t>(columns) * sizeof(float));
-    }
-    for (int64_t j = 0; j < padded_columns; j += L) {
-      V block[L];
-      for (int c = 0; c < L; ++c) block[c] = load(lines + c * padded_columns + j);
-      transpose_lanes<float>(block);
-      for (int c = 0; c < L; ++c) store(strip + (j + c) * L, block[c]);
+      V d[6];
+      for (int i = 0; i < Rows; ++i) {
+        if (!rows[i] || c >= channels) {
+          d[i] = V{};
+          continue;
+        }
+        const float *p = rows[i] + c * plane + first;
+        store(pixels, count == L ? load(p) : load_partial(p, count));
+        d[i] = pick(pixels, from);
+      }
+      visit(c, d);
     }
   }
-}
+};
 
-// x[point][tile][c] = B' x B
-void transform_input(const Correlation<float> &k, const Plan &p, const float *image, int64_t tile_row, int64_t tile_column, float *lines,
-                     float *strip, float *x) {
-  for (int64_t c = 0; c < k.in; c += L)
+// x[point][tile][c] = B' x B, first down the columns, pixels along the lanes, then along the rows, channels along the lanes.
+void transform_input(const Correlation<float> &k, const Plan &p, const float *image, int64_t tile_row, int64_t tile_column, float *x) {
+  constexpr int TILES = L / 4, CARRY = 4; // tiles that end in L more columns; columns that the next ones need again
+  alignas(64) float lines[6][L * L], carry[6][CARRY * L] = {};
+  for (int64_t c0 = 0; c0 < k.in; c0 += L)
     for (int64_t r = 0; r < p.block_rows; ++r) {
-      pack_strip(image + c * k.h * k.width, k.in - c, k.h, k.width, 4 * (tile_row + r) + p.first_row, 4 * tile_column + p.first_column, 6,
-                 4 * p.block_columns + 2, p.columns, lines, strip);
-      const int64_t row = p.columns * L;
-      for (int64_t j = 0; j < 4 * p.block_columns + 2; ++j) {
-        V d[6];
-        for (int i = 0; i < 6; ++i) d[i] = load(strip + i * row + j * L);
-        winograd_input(d);
-        for (int i = 0; i < 6; ++i) store(strip + i * row + j * L, d[i]);
+      Window<6> window{{}, k.h * k.width, k.in - c0, k.width};
+      for (int i = 0; i < 6; ++i) {
+        const int64_t row = 4 * (tile_row + r) + p.first_row + i;
+        window.rows[i] = row < 0 || row >= k.h ? nullptr : image + (c0 * k.h + row) * k.width;
       }
-      for (int64_t t = 0; t < p.block_columns; ++t) {
-        float *out = x + (r * p.block_columns + t) * p.in + c;
-        for (int i = 0; i < 6; ++i) {
-          V d[6];
-          for (int j = 0; j < 6; ++j) d[j] = load(strip + i * row + (4 * t + j) * L);
+      float *out = x + r * p.block_columns * p.in + c0;
+      for (int64_t j = 0; j < 4 * p.block_columns + 2; j += L) {
+        window.each(4 * tile_column + p.first_column + j, [&](int64_t c, V(&d)[6]) TG_LAMBDA {
           winograd_input(d);
-          for (int j = 0; j < 6; ++j) store(out + (6 * i + j) * p.point_x, d[j]);
+#pragma GCC unroll 6
+          for (int i = 0; i < 6; ++i) store(lines[i] + c * L, d[i]);
+        });
+        for (int i = 0; i < 6; ++i) {
+          V t[CARRY + L];
+          for (int c = 0; c < CARRY; ++c) t[c] = load(carry[i] + c * L);
+          for (int c = 0; c < L; ++c) t[CARRY + c] = load(lines[i] + c * L);
+          transpose_lanes<float>(t + CARRY);
+          for (int c = 0; c < CARRY; ++c) store(carry[i] + c * L, t[L + c]);
+#pragma GCC unroll 4
+          for (int q = 0; q < TILES; ++q) {
+            const int64_t tile = j / 4 - 1 + q;
+            if (tile < 0 || tile >= p.block_columns) continue;
+            V d[6] = {t[4 * q], t[4 * q + 1], t[4 * q + 2], t[4 * q + 3], t[4 * q + 4], t[4 * q + 5]};
+            winograd_input(d);
+            for (int n = 0; n < 6; ++n) store(out + (6 * i + n) * p.point_x + tile * p.in, d[n]);
+          }
         }
       }
     }
 }
 
 // g[point][tile][o] = G dy G'; outputs beyond the image count as zero
-void transform_gradient(const Correlation<float> &k, const Plan &p, const float *dy, int64_t tile_row, int64_t tile_column, float *lines,
-                        float *strip, float *g, float *bias) {
-  for (int64_t o = 0; o < k.out; o += L)
+void transform_gradient(const Correlation<float> &k, const Plan &p, const float *dy, int64_t tile_row, int64_t tile_column, float *g,
+                        float *bias) {
+  constexpr int TILES = L / 4;
+  alignas(64) float lines[6][L * L], sums[L * L];
+  for (int64_t o = 0; o < k.out; o += L) {
+    if (bias) memset(sums, 0, sizeof sums);
     for (int64_t r = 0; r < p.block_rows; ++r) {
-      pack_strip(dy + o * k.rows * k.columns, k.out - o, k.rows, k.columns, 4 * (tile_row + r), 4 * tile_column, 4, 4 * p.block_columns,
-                 p.columns, lines, strip);
-      const int64_t row = p.columns * L;
-      V sum{};
-      for (int64_t j = 0; j < 4 * p.block_columns; ++j) {
-        V d[6];
-        for (int i = 0; i < 4; ++i) d[i] = load(strip + i * row + j * L);
-        sum += (d[0] + d[1]) + (d[2] + d[3]);
-        winograd_gradient(d);
-        for (int i = 0; i < 6; ++i) store(strip + i * row + j * L, d[i]);
+      Window<4> window{{}, k.rows * k.columns, k.out - o, k.columns};
+      for (int i = 0; i < 4; ++i) {
+        const int64_t row = 4 * (tile_row + r) + i;
+        window.rows[i] = row >= k.rows ? nullptr : dy + (o * k.rows + row) * k.columns;
       }
-      if (bias) store(bias + o, load(bias + o) + sum);
-      for (int64_t t = 0; t < p.block_columns; ++t) {
-        float *out = g + (r * p.block_columns + t) * p.out + o;
-        for (int i = 0; i < 6; ++i) {
-          V d[6];
-          for (int j = 0; j < 4; ++j) d[j] = load(strip + i * row + (4 * t + j) * L);
+      float *out = g + r * p.block_columns * p.out + o;
+      for (int64_t j = 0; j < 4 * p.block_columns; j += L) {
+        window.each(4 * tile_column + j, [&](int64_t c, V(&d)[6]) TG_LAMBDA {
+          if (bias) store(sums + c * L, load(sums + c * L) + ((d[0] + d[1]) + (d[2] + d[3])));
           winograd_gradient(d);
-          for (int j = 0; j < 6; ++j) store(out + (6 * i + j) * p.point_dy, d[j]);
+#pragma GCC unroll 6
+          for (int i = 0; i < 6; ++i) store(lines[i] + c * L, d[i]);
+        });
+        for (int i = 0; i < 6; ++i) {
+          V t[L];
+          for (int c = 0; c < L; ++c) t[c] = load(lines[i] + c * L);
+          transpose_lanes<float>(t);
+#pragma GCC unroll 4
+          for (int q = 0; q < TILES; ++q) {
+            const int64_t tile = j / 4 + q;
+            if (tile >= p.block_columns) continue;
+            V d[6] = {t[4 * q], t[4 * q + 1], t[4 * q + 2], t[4 * q + 3]};
+            winograd_gradient(d);
+            for (int n = 0; n < 6; ++n) store(out + (6 * i + n) * p.point_dy + tile * p.out, d[n]);
+          }
         }
       }
     }
+    if (bias) {
+      V rows[L];
+      for (int c = 0; c < L; ++c) rows[c] = load(sums + c * L);
+      store(bias + o, load(bias + o) + sum_lanes<float>(rows));
+    }
+  }
 }
 
 // sums[o][v] += sum_t g[t][o] x[t][v]
@@ -182,27 +227,24 @@ int correlate_winograd_weights(const Correlation<float> &k, const float *dy, flo
   if (!partial) return fail("conv_weights: out of memory for %lld partial weights", static_cast<long long>(p.parts * part));
 
   int failed = 0;
-  const int64_t blocks = k.n * p.blocks_h * p.blocks_w;
   parallel_for(p.parts * k.groups, [&](int64_t task) {
     const int64_t g = task % k.groups, own = task / k.groups;
-    const int64_t x_elements = 36 * p.point_x, g_elements = 36 * p.point_dy, sum_elements = 36 * p.out * p.in,
-                  strip_elements = 6 * p.columns * L;
-    float *x =
-        static_cast<float *>(scratch(CONV_SCRATCH_TASK, (x_elements + g_elements + sum_elements + strip_elements + L * p.columns) * 4));
+    const int64_t x_elements = 36 * p.point_x, g_elements = 36 * p.point_dy, sum_elements = 36 * p.out * p.in;
+
+    float *x = static_cast<float *>(scratch(CONV_SCRATCH_TASK, (x_elements + g_elements + sum_elements) * 4));
     if (!x) {
       __atomic_store_n(&failed, 1, __ATOMIC_RELAXED);
       return;
     }
-    float *gradient = x + x_elements, *sums = gradient + g_elements, *strip = sums + sum_elements, *lines = strip + strip_elements;
+    float *gradient = x + x_elements, *sums = gradient + g_elements;
     memset(sums, 0, static_cast<size_t>(sum_elements) * sizeof(float));
     float *bias = db ? partial + own * part + weights + g * p.out : nullptr;
     if (bias) memset(bias, 0, static_cast<size_t>(p.out) * sizeof(float));
-    const int64_t last = (own + 1) * p.blocks_per_part < blocks ? (own + 1) * p.blocks_per_part : blocks;
-    for (int64_t block = own * p.blocks_per_part; block < last; ++block) {
+    for (int64_t block = own * p.blocks / p.parts; block < (own + 1) * p.blocks / p.parts; ++block) {
       const int64_t bw = block % p.blocks_w, bh = block / p.blocks_w % p.blocks_h, image = block / (p.blocks_w * p.blocks_h);
-      transform_input(k, p, k.x + (image * k.groups + g) * k.in * k.h * k.width, bh * p.block_rows, bw * p.block_columns, lines, strip, x);
-      transform_gradient(k, p, dy + (image * k.groups + g) * k.out * k.rows * k.columns, bh * p.block_rows, bw * p.block_columns, lines,
-                         strip, gradient, bias);
+      transform_input(k, p, k.x + (image * k.groups + g) * k.in * k.h * k.width, bh * p.block_rows, bw * p.block_columns, x);
+      transform_gradient(k, p, dy + (image * k.groups + g) * k.out * k.rows * k.columns, bh * p.block_rows, bw * p.block_columns, gradient,
+                         bias);
       for (int64_t point = 0; point < 36; ++point)
         for (int64_t o = 0; o < k.out; o += ROWS) {
           const float *a = gradient + point * p.point_dy + o;

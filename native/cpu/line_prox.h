@@ -4,6 +4,7 @@
 #include "../kernels/taut_string.h"
 #include "isa.h"
 #include "line_chunks.h"
+#include "line_funnel.h"
 #include "line_lanes.h"
 #include "line_scan.h"
 #include "line_tiles.h"
@@ -25,22 +26,25 @@ bool prox_line(int64_t n, const T *x, double lambda, const T *weights, T *y, int
     for (int64_t i = 0; i < n; ++i) y[i * stride] = x[i * stride];
     return true;
   }
-  void *memory = scratch(SCRATCH_LINE, TautStringWorkspace::bytes(n - begin));
+  const int64_t count = n - begin;
+  void *memory = scratch(SCRATCH_LINE, weights ? TautStringWorkspace::bytes(count) : LineFunnel<T, true>::bytes(count));
   if (!memory) return false;
   x += begin * stride;
   y += begin * stride;
+  if (!weights) {
+    if (stride == 1)
+      LineFunnel<T, true>(count, x, y, 1, lambda, memory, direction, previous).solve();
+    else
+      LineFunnel<T, false>(count, x, y, stride, lambda, memory, direction, previous).solve();
+    return true;
+  }
   const auto write = [&](int32_t from, int32_t end, double value) {
     for (int64_t i = from; i < end; ++i) y[i * stride] = T(value);
   };
   const auto sample = [&](int32_t i) { return double(x[int64_t(i) * stride]); };
   const auto weight = [&](int32_t k) { return edge_weight(lambda, double(weights[(begin + k - 1) * stride])); };
-  const auto ws = TautStringWorkspace::at(memory, n - begin);
-  const int32_t count = int32_t(n - begin);
-  if (weights)
-    taut_string<sizeof(T) == 8>(count, sample, weight, write, ws, direction ? direction * weight(0) : 0, previous);
-  else
-    taut_string<sizeof(T) == 8>(
-        count, sample, [&](int32_t) { return lambda; }, write, ws, direction ? direction * lambda : 0, previous);
+  taut_string<sizeof(T) == 8>(int32_t(count), sample, weight, write, TautStringWorkspace::at(memory, count),
+                              direction ? direction * weight(0) : 0, previous);
   return true;
 }
 

@@ -51,6 +51,15 @@ template <class T> TG_INLINE vec<T> load(const T *p) { return *reinterpret_cast<
 template <class T> TG_INLINE void store(T *p, vec<T> v) { *reinterpret_cast<typename vector_types<T>::unaligned *>(p) = v; }
 template <class T> TG_INLINE vec<T> splat(T s) { return s - vec<T>{}; } // s - 0 keeps -0.0, 0 + s does not
 
+// Keeps v in a register from here on. GCC counts a load that several multiply-adds share as free and repeats it in each of them.
+template <class V> TG_INLINE void keep_in_register(V &v) {
+#if defined(__x86_64__)
+  asm("" : "+v"(v));
+#elif defined(__aarch64__)
+  asm("" : "+w"(v));
+#endif
+}
+
 // The first `count` < lanes elements; the others read as zero and are not written.
 template <class T> TG_INLINE vec<T> load_partial(const T *p, int64_t count) {
   vec<T> v{};

@@ -105,6 +105,9 @@ const tg_backend *make_table() {
   register_radon(&t);
   register_log_student(&t);
   register_softplus(&t);
+  register_batch_norm(&t);
+  register_softmax(&t);
+  register_layer_norm(&t);
   register_scale_blur(&t);
   register_conv_frame(&t);
   return &t;

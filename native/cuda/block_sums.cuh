@@ -57,7 +57,8 @@ template <int N> __device__ void sum_shares(const double *shares, int64_t blocks
 // Blocks that an image of n pixels is given where a thread takes several pixels.
 inline int64_t blocks_of_image(int64_t n, int64_t images) {
   const int64_t most = ceil_div(int64_t(multiprocessors()) * 16, images > 0 ? images : 1), wanted = ceil_div(n, BLOCK_THREADS);
-  return wanted < most ? wanted : most;
+  const int64_t blocks = wanted < most ? wanted : most;
+  return blocks > 0 ? blocks : 1;
 }
 
 } // namespace

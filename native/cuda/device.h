@@ -108,6 +108,9 @@ void register_fourier(tg_backend *);
 void register_radon(tg_backend *);
 void register_log_student(tg_backend *);
 void register_softplus(tg_backend *);
+void register_batch_norm(tg_backend *);
+void register_softmax(tg_backend *);
+void register_layer_norm(tg_backend *);
 void register_scale_blur(tg_backend *);
 void register_conv_frame(tg_backend *);
 

@@ -13,8 +13,8 @@ int prox3d(int64_t dtype, const tg_tv3d *p, double tolerance, const void *x, con
     const auto in = [](const void *a) { return static_cast<const T *>(a); };
     const SweepProblem<T> problem = {
         p->batch, {p->depth, p->height, p->width}, 3, {0, 1, 2}, in(x), {in(l0), in(l1), in(l2)}, {in(w0), in(w1), in(w2)}};
-    return dykstra<T>("prox3d", problem, p->method != TG_TV2D_DYKSTRA, tolerance, p->max_iterations, nullptr, static_cast<T *>(y), nullptr,
-                      static_cast<int32_t *>(labels), static_cast<double *>(report), cancel);
+    return dykstra<T>("prox3d", problem, p->method == TG_TV2D_DYKSTRA ? TvWay::plain : TvWay::sweeps, tolerance, p->max_iterations, nullptr,
+                      static_cast<T *>(y), nullptr, static_cast<int32_t *>(labels), static_cast<double *>(report), cancel);
   });
 }
 

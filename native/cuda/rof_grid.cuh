@@ -21,8 +21,12 @@ struct RofGrid {
     }
   }
   __host__ __device__ int64_t duals() const { return values * dims; }
-  __device__ bool has_next(int64_t i, int k) const { return i / stride[k] % extent[k] + 1 < extent[k]; }
-  __device__ bool has_previous(int64_t i, int k) const { return i / stride[k] % extent[k] > 0; }
+  // Where a pixel lies along the k-th axis. An image has less than 2^32 pixels: divisions of 64 bits are slow.
+  __device__ uint32_t at(int64_t i, int k) const {
+    return static_cast<uint32_t>(i) / static_cast<uint32_t>(stride[k]) % static_cast<uint32_t>(extent[k]);
+  }
+  __device__ bool has_next(int64_t i, int k) const { return at(i, k) + 1 < static_cast<uint32_t>(extent[k]); }
+  __device__ bool has_previous(int64_t i, int k) const { return at(i, k) > 0; }
 };
 
 } // namespace

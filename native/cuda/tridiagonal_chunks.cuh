@@ -1,8 +1,9 @@
 // Few long tridiagonal systems, cut into chunks by separators (Wang 1981): a thread eliminates a chunk's interior, x = g - w x_left -
 // v x_right with its neighbouring separators, one thread a system solves for the separators, a thread an unknown puts them in.
 //
-// No rows are interchanged. That is safe for positive definite and for row-dominant matrices; a system that shows to be neither is marked
-// and left to the serial solver, which also finds the pivot that fails.
+// No rows are interchanged. That is safe for positive definite matrices. Of a general system the solution is looked at: where some row is
+// off by more than rounding, or it is as large as a singular matrix makes it, the system is marked and left to the serial solver, which
+// interchanges rows and also finds the pivot that fails.
 #pragma once
 
 #include "line_layout.cuh"
@@ -10,13 +11,17 @@
 namespace tautgrad::cuda {
 namespace {
 
+template <class T> constexpr T ROUNDING = sizeof(T) == 4 ? T(1.2e-7) : T(2.3e-16);
+template <class T> __device__ inline T magnitude(T a) { return a < 0 ? -a : a; }
+
 template <class T> struct SystemChunks {
   tg_lines g;
   int64_t systems, length, chunks; // the last row of every chunk but the last one is a separator
-  bool definite;                   // positive definite is what the system must be; otherwise row-dominant
+  bool definite;                   // positive definite is what the system must be
   const T *below, *diagonal, *above, *b;
   T *x, *w, *v, *values; // [systems, n]
   T *uppers, *reduced;   // [systems, chunks]
+  T *largest;            // [systems, chunks]: |b|; then, first of a system, what no diagonal d times x of it may exceed
   int32_t *serial;       // [systems]: left to the serial solver
 
   __device__ bool fails(T pivot) const { return definite ? !(pivot > 0) : pivot == 0 || pivot != pivot; }
@@ -30,12 +35,9 @@ template <class T> __global__ void eliminate_chunks_kernel(SystemChunks<T> c) {
     const T *low = c.below + line_start(c.g, p, n - 1), *high = c.above + line_start(c.g, p, n - 1);
     T *w = c.w + p * n, *v = c.v + p * n, *values = c.values + p * n;
     bool good = true;
-    const auto size = [](T a) { return a < 0 ? -a : a; };
-    for (int64_t k = begin; k <= end && k < n && !c.definite; ++k) {
-      const T rest = (k > 0 ? size(low[(k - 1) * step]) : T(0)) + (k + 1 < n ? size(high[k * step]) : T(0));
-      good = good && size(d[k * step]) >= rest;
-    }
-    T carry_w = 0, carry_g = 0, carry_u = 0;
+    T carry_w = 0, carry_g = 0, carry_u = 0, largest = 0;
+    for (int64_t k = begin; k <= end && k < n; ++k) largest = magnitude(b[k * step]) > largest ? magnitude(b[k * step]) : largest;
+    c.largest[t] = largest;
     for (int64_t k = begin; k < end; ++k) {
       const T below = k > 0 ? low[(k - 1) * step] : T(0), pivot = k > begin ? d[k * step] - below * carry_u : d[k * step];
       good = good && !c.fails(pivot);
@@ -64,8 +66,10 @@ template <class T> __global__ void separators_kernel(SystemChunks<T> c) {
     const T *low = c.below + line_start(c.g, p, n - 1), *high = c.above + line_start(c.g, p, n - 1);
     const T *w = c.w + p * n, *v = c.v + p * n, *values = c.values + p * n;
     T *upper = c.uppers + p * c.chunks, *out = c.reduced + p * c.chunks;
-    T carry_u = 0, carry = 0;
+    T carry_u = 0, carry = 0, largest = 0;
     bool good = true;
+    for (int64_t j = 0; j <= count; ++j) largest = c.largest[p * c.chunks + j] > largest ? c.largest[p * c.chunks + j] : largest;
+    c.largest[p * c.chunks] = largest / (16 * T(sqrt(double(n))) * ROUNDING<T>);
     for (int64_t j = 0; j < count; ++j) {
       const int64_t r = (j + 1) * c.length - 1; // the row; its neighbours are the last of chunk j and the first of chunk j + 1
       const T below = low[(r - 1) * step], above = high[r * step], left = -below * w[r - 1];
@@ -98,6 +102,23 @@ template <class T> __global__ void insert_separators_kernel(SystemChunks<T> c) {
   }
 }
 
+// A row that is off by more than the rounding of its terms gives the system to the serial solver (so do NaN and infinity).
+template <class T> __global__ void system_residual_kernel(SystemChunks<T> c) {
+  for (int64_t e = global_thread(); e < c.systems * c.g.n; e += all_threads()) {
+    const int64_t p = e / c.g.n, k = e % c.g.n, step = c.g.inner, n = c.g.n, at = line_start(c.g, p, n) + k * step;
+    if (c.serial[p]) continue;
+    const int64_t edge = line_start(c.g, p, n - 1) + k * step;
+    const T terms[4] = {c.b[at], -c.diagonal[at] * c.x[at], k > 0 ? -c.below[edge - step] * c.x[at - step] : T(0),
+                        k + 1 < n ? -c.above[edge] * c.x[at + step] : T(0)};
+    T sum = 0, size = 0;
+    for (int i = 0; i < 4; ++i) {
+      sum += terms[i];
+      size += magnitude(terms[i]);
+    }
+    if (!(magnitude(sum) <= 16 * ROUNDING<T> * size && magnitude(terms[1]) <= c.largest[p * c.chunks])) atomicExch(c.serial + p, 1);
+  }
+}
+
 constexpr int64_t LONG_SYSTEM = 512; // unknowns: from here on a system is cut, where there are few
 
 // Rows of a chunk: about as many as there are chunks, which share the serial part; 0 where a thread per system does.
@@ -112,11 +133,11 @@ inline int64_t system_chunk(const tg_lines &g) {
 template <class T>
 int solve_chunks(const char *name, const tg_lines &g, int64_t length, bool definite, const T *below, const T *diagonal, const T *above,
                  const T *b, T *x, int32_t *serial) {
-  SystemChunks<T> c = {g,     g.outer * g.inner, length, ceil_div(g.n, length), definite, below, diagonal, above, b, x, {}, {}, {}, {}, {},
-                       serial};
+  SystemChunks<T> c = {
+      g, g.outer * g.inner, length, ceil_div(g.n, length), definite, below, diagonal, above, b, x, {}, {}, {}, {}, {}, {}, serial};
   const auto lay_out = [&](Pieces *m) {
     for (T **array : {&c.w, &c.v, &c.values}) *array = m->take<T>(c.systems * g.n);
-    for (T **array : {&c.uppers, &c.reduced}) *array = m->take<T>(c.systems * c.chunks);
+    for (T **array : {&c.uppers, &c.reduced, &c.largest}) *array = m->take<T>(c.systems * c.chunks);
   };
   Pieces count;
   lay_out(&count);
@@ -124,10 +145,12 @@ int solve_chunks(const char *name, const tg_lines &g, int64_t length, bool defin
   if (!memory.ok()) return fail("%s: out of memory for systems of %lld unknowns", name, (long long)g.n);
   Pieces pieces{0, memory.as<unsigned char>()};
   lay_out(&pieces);
-  int status = check(cudaMemsetAsync(serial, 0, static_cast<size_t>(c.systems) * sizeof(int32_t), compute_stream()), name);
+  int status = zero(serial, c.systems * int64_t(sizeof(int32_t)), name);
   if (status == TG_OK) status = run_kernel(name, eliminate_chunks_kernel<T>, blocks_for(c.systems * c.chunks, 64), 64, 0, c);
   if (status == TG_OK) status = run_kernel(name, separators_kernel<T>, blocks_for(c.systems, 64), 64, 0, c);
-  return status == TG_OK ? run_kernel(name, insert_separators_kernel<T>, blocks_for(c.systems * g.n), THREADS, 0, c) : status;
+  const dim3 unknowns = blocks_for(c.systems * g.n);
+  if (status == TG_OK) status = run_kernel(name, insert_separators_kernel<T>, unknowns, THREADS, 0, c);
+  return status == TG_OK && !definite ? run_kernel(name, system_residual_kernel<T>, unknowns, THREADS, 0, c) : status;
 }
 
 } // namespace

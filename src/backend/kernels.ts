@@ -279,6 +279,64 @@ export const logStudent =
   kernel<[dtype: D, order: number, nu: number, n: number, x: Address, a: Address, b: Address, y: Address]>('log_student');
 export const softplusDerivative =
   kernel<[dtype: D, order: number, n: number, x: Address, a: Address, b: Address, y: Address]>('softplus_derivative');
+export const batchNorm =
+  kernel<
+    [
+      dtype: D,
+      lines: Lines,
+      epsilon: number,
+      relu: number,
+      x: Address,
+      weight: Address,
+      bias: Address,
+      y: Address,
+      mean: Address,
+      variance: Address,
+    ]
+  >('batch_norm');
+export const batchNormGradient =
+  kernel<
+    [
+      dtype: D,
+      lines: Lines,
+      epsilon: number,
+      relu: number,
+      x: Address,
+      weight: Address,
+      bias: Address,
+      mean: Address,
+      variance: Address,
+      dy: Address,
+      dx: Address,
+      dweight: Address,
+      dbias: Address,
+    ]
+  >('batch_norm_gradient');
+export const softmax = kernel<[dtype: D, lines: Lines, logOfIt: number, x: Address, y: Address]>('softmax');
+export const softmaxGradient = kernel<[dtype: D, lines: Lines, logOfIt: number, y: Address, v: Address, out: Address]>('softmax_gradient');
+export const logSumExp = kernel<[dtype: D, lines: Lines, x: Address, labels: Address, y: Address, lse: Address]>('log_sum_exp');
+export const logSumExpGradient =
+  kernel<[dtype: D, lines: Lines, x: Address, labels: Address, lse: Address, v: Address, out: Address]>('log_sum_exp_gradient');
+export const layerNorm =
+  kernel<
+    [dtype: D, lines: Lines, epsilon: number, x: Address, weight: Address, bias: Address, y: Address, mean: Address, variance: Address]
+  >('layer_norm');
+export const layerNormGradient =
+  kernel<
+    [
+      dtype: D,
+      lines: Lines,
+      epsilon: number,
+      x: Address,
+      weight: Address,
+      mean: Address,
+      variance: Address,
+      dy: Address,
+      dx: Address,
+      dweight: Address,
+      dbias: Address,
+    ]
+  >('layer_norm_gradient');
 export const pttrf = kernel<[dtype: D, lines: Lines, d: Address, e: Address, dOut: Address, lOut: Address, status: Address]>('pttrf');
 export const pttrs = kernel<[dtype: D, lines: Lines, d: Address, l: Address, b: Address, x: Address]>('pttrs');
 export const ptsv = kernel<[dtype: D, lines: Lines, d: Address, e: Address, b: Address, x: Address, status: Address]>('ptsv');

@@ -1,6 +1,6 @@
 /** Batch and layer normalisation. */
 import { underlying } from '../autodiff/index.js';
-import { add, div, mean, mul, normalize, reshape, sqrt, square, sub } from '../ops/index.js';
+import { add, batchNorm, div, layerNorm, mul, relu, reshape, sqrt, sub } from '../ops/index.js';
 import { full, outsideScopes, type Tensor, tidy } from '../tensor/index.js';
 import { checkCount } from './conv.js';
 import { Buffer, constantParameter, Module, type Parameter } from './module.js';
@@ -40,27 +40,32 @@ abstract class BatchNorm extends Module {
   }
 
   override forward(x: Tensor): Tensor {
+    return this.#apply(x, false);
+  }
+
+  /** relu(forward(x)), in training without a further pass over memory. */
+  forwardRelu(x: Tensor): Tensor {
+    return this.#apply(x, true);
+  }
+
+  #apply(x: Tensor, rectified: boolean): Tensor {
     if (!this.ranks.includes(x.rank) || x.shape[1] !== this.weight.value.shape[0]) {
       throw new RangeError(
         `Expected a tensor with ${this.weight.value.shape[0]} channels for x but received shape [${x.shape.join(', ')}]`,
       );
     }
     return tidy(() => {
-      const perChannel = (v: Tensor): Tensor => reshape(v, [1, -1, ...new Array<number>(x.rank - 2).fill(1)]);
-      let centred: Tensor;
-      let variance: Tensor;
+      const [weight, bias] = [this.weight.value, this.bias.value];
       if (this.training) {
-        const axes = x.shape.flatMap((_, i) => (i === 1 ? [] : [i]));
-        const batchMean = mean(x, { axes, keepDims: true });
-        centred = sub(x, batchMean);
-        variance = mean(square(centred), { axes, keepDims: true });
-        this.#record(batchMean, variance, x.size / (x.shape[1] as number));
-      } else {
-        centred = sub(x, perChannel(this.runningMean.value));
-        variance = perChannel(this.runningVariance.value);
+        const { y, mean, variance } = batchNorm(x, weight, bias, { epsilon: this.#epsilon, relu: rectified });
+        this.#record(mean, variance, x.size / (x.shape[1] as number));
+        return y;
       }
-      const scale = div(perChannel(this.weight.value), sqrt(add(variance, this.#epsilon)));
-      return add(mul(centred, scale), perChannel(this.bias.value));
+      const perChannel = (v: Tensor): Tensor => reshape(v, [1, -1, ...new Array<number>(x.rank - 2).fill(1)]);
+      const centred = sub(x, perChannel(this.runningMean.value));
+      const scale = div(weight, sqrt(add(this.runningVariance.value, this.#epsilon)));
+      const y = add(mul(centred, perChannel(scale)), perChannel(bias));
+      return rectified ? relu(y) : y;
     });
   }
 
@@ -69,7 +74,7 @@ abstract class BatchNorm extends Module {
     const [m, v] = [underlying(batchMean), underlying(variance)];
     if (m === null || v === null) return;
     const blend = (slot: Buffer, batch: Tensor): void =>
-      slot.value.assign(add(mul(slot.value, 1 - this.#momentum), mul(reshape(batch, slot.value.shape), this.#momentum)));
+      slot.value.assign(add(mul(slot.value, 1 - this.#momentum), mul(batch, this.#momentum)));
     blend(this.runningMean, m);
     blend(this.runningVariance, count > 1 ? mul(v, count / (count - 1)) : v);
   }
@@ -104,10 +109,6 @@ export class LayerNorm extends Module {
   }
 
   override forward(x: Tensor): Tensor {
-    return tidy(() => {
-      const rank = this.weight.value.rank;
-      const axes = Array.from({ length: rank }, (_, i) => x.rank - rank + i);
-      return add(mul(normalize(x, axes, this.#epsilon), this.weight.value), this.bias.value);
-    });
+    return layerNorm(x, this.weight.value, this.bias.value, { epsilon: this.#epsilon });
   }
 }

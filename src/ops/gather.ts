@@ -1,9 +1,9 @@
 /** Gather and its adjoint, scatter-add. */
 import { bind1, definePrimitive, type Primitive } from '../autodiff/index.js';
-import { kernels, recording } from '../backend/index.js';
+import { kernels } from '../backend/index.js';
 import { checkAxis, formatShape, linesAlong, Tensor, tensor, tidy } from '../tensor/index.js';
 import { checkTensor, code, zerosOf } from './common.js';
-import { maximum, minimum } from './elementwise.js';
+import { indicesWithin } from './indices.js';
 
 export const gatherPrimitive: Primitive<{ axis: number }> = definePrimitive<{ axis: number }>({
   name: 'gather',
@@ -39,24 +39,17 @@ export const scatterAddPrimitive: Primitive<{ axis: number; extent: number }> = 
   linear: { inputs: [0], transpose: ([ct], [, index], { axis }) => [bind1(gatherPrimitive, [ct!, index!], { axis }), null] },
 });
 
-/**
- * The index as a tensor with entries in [0, extent): a plain array is checked here, a tensor read back from its device. Inside a captured step
- * nothing can be read: its first call has looked, and what is outside then goes to the nearer end.
- */
+/** The index as a tensor: an array is checked here, which spares waiting for the device. */
 function checkedIndex(index: Tensor | Int32Array, extent: number): Tensor {
-  const check = (values: Iterable<number>): void => {
-    for (const i of values) if (i < 0 || i >= extent) throw new RangeError(`Expected indices in [0, ${extent - 1}] but received ${i}`);
-  };
   if (index instanceof Int32Array) {
-    check(index);
+    const bad = index.find((i) => i < 0 || i >= extent);
+    if (bad !== undefined) throw new RangeError(`Expected indices in [0, ${extent - 1}] but received ${bad}`);
     return tensor(index);
   }
   if (checkTensor(index, 'index').dtype !== 'int32' || index.rank !== 1) {
     throw new TypeError(`Expected an int32 tensor of rank 1 for index but received ${index.dtype} ${formatShape(index.shape)}`);
   }
-  if (recording() !== null) return minimum(maximum(index, 0), extent - 1);
-  check(index.toTypedArray());
-  return index;
+  return indicesWithin(index, extent, 'indices');
 }
 
 /**

@@ -20,7 +20,10 @@ export interface FlowOptions {
    * certified bound of `errorBound`. Default 1e-3. (On natural images the error itself is about a tenth of it.)
    */
   accuracy?: number;
-  /** Relative duality gap of each step, in (0, 1). Default 1e-6, smaller where `accuracy` asks for it; with isotropic false: exact. */
+  /**
+   * Relative duality gap of each step, in (0, 1). Default 1e-6 for given steps, what `accuracy` needs for chosen ones (where it is an upper limit);
+   * with isotropic false: exact.
+   */
   tolerance?: number;
   /** Limit on the iterations of one step. Default 10000. */
   maxIterations?: number;

@@ -6,6 +6,9 @@ import { allowedErrors, CONVENTIONS, checkBoolean, checkChoice, type FlowOptions
 import { checkPlain, imagesOf, type StepSolver } from './flow-solvers.js';
 import { checkTolerance } from './prox2d.js';
 
+/** Relative gap of a step whose gap is left to the bound on the error. */
+const LOOSEST = 0.1;
+
 export interface Flow {
   /** Those reached: all that were asked for unless `onStep` ended the flow. */
   times: Float64Array;
@@ -113,7 +116,8 @@ class FlowRun {
         step,
         accuracy: step === undefined ? allowedErrors(this.#f, options, coupled) : undefined,
         factor: CONVENTIONS[checkChoice(options.timeConvention ?? 'pde', ['pde', 'paper6', 'gilboa'], 'timeConvention')],
-        tolerance: checkTolerance(options.tolerance),
+        // Chosen steps: the bound says what gap suffices, unless the user wants less.
+        tolerance: step === undefined && options.tolerance === undefined ? LOOSEST : checkTolerance(options.tolerance),
         geometry,
         solver: this.solver,
       };

@@ -94,6 +94,42 @@ describe('the emulated CUDA backend', () => {
     expect(output).toBe('true\n'.repeat(8));
   }, 60_000);
 
+  it('factors and solves long tridiagonal systems in chunks as the CPU does, those that need care too', () => {
+    const { output } = onDevice(`
+      import { linalg, ops, randn, seed, setDevice, tensor } from ${PACKAGE};
+      seed(8);
+      const n = 5000;
+      const f64 = (length, value) => tensor(new Float64Array(length).map((_, k) => value(k)), { dtype: 'float64' });
+      const [off, b] = [f64(n - 1, () => -1), randn([n], 'float64')];
+      const onBoth = (solve, ...operands) => ['cpu', 'cuda'].map((device) => {
+        setDevice(device);
+        try {
+          return [...solve(...operands.map((t) => t.to(device))).toTypedArray()];
+        } catch (error) {
+          return error.message;
+        }
+      });
+      const compare = (name, [cpu, cuda]) => {
+        if (typeof cpu === 'string') return console.log(name, cpu === cuda, cpu);
+        const scale = Math.max(...cpu.map(Math.abs));
+        console.log(name, cpu.every((v, k) => Math.abs(v - cuda[k]) <= 1e-12 * scale));
+      };
+      const byFactors = (d, e, v) => linalg.pttrs(...Object.values(linalg.pttrf(d, e)), v);
+      compare('dominant', onBoth(byFactors, f64(n, () => 2.1), off, b));
+      compare('scaled', onBoth(byFactors, f64(n, (k) => 2.1 * (1 + (k % 7) ** 4)), off, b));
+      compare('indefinite', onBoth(byFactors, f64(n, (k) => (k === 3456 ? -1 : 3)), off, b));
+      compare('not dominant', onBoth(linalg.gtsv, off, f64(n, (k) => 1 + 0.3 * Math.sin(k)), f64(n - 1, (k) => Math.cos(k)), b));
+      compare('without a diagonal', onBoth(linalg.gtsv, off, f64(n, () => 0), off, b));
+      compare('singular', onBoth(linalg.gtsv, off, f64(n, (k) => (k % (n - 1) ? 2 : 1)), off, b));`);
+    expect(output).toBe(`dominant true
+scaled true
+indefinite true Expected positive definite matrices for d and e but pivot 3457 of system 0 is not
+not dominant true
+without a diagonal true
+singular true Expected regular matrices for dl, d and du but pivot 5000 of system 0 is not
+`);
+  }, 60_000);
+
   it.each(['fista', 'dykstra'])(
     'certifies images by %s, from a warm start, with the partition',
     (method) => {

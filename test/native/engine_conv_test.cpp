@@ -212,6 +212,7 @@ template <class T> void check_layers(const tg_backend *t) {
       {1, 8, 9, 70, 8, 3, 3, 12, 70, 1, 1, 2, 1, 1, 1, 1},    // more rows out than same padding
       {1, 8, 9, 70, 8, 3, 3, 5, 60, 1, 1, -2, -3, 1, 1, 1},   // cropped
       {0, 8, 9, 7, 8, 3, 3, 9, 7, 1, 1, 1, 1, 1, 1, 1},       // empty batch
+      {0, 16, 16, 16, 16, 3, 3, 8, 8, 2, 2, 1, 1, 1, 1, 1},   // empty batch, stride 2
       {2, 4, 5, 5, 8, 3, 3, 0, 5, 1, 1, 1, 1, 1, 1, 1},       // no output
   };
   uint64_t seed = 1;

@@ -286,6 +286,81 @@ template <class T> void long_lines(uint64_t seed) {
     }
   }
 }
+// Smooth lines, which a linear-time solver takes over from the lanes: ramps, waves, parabolas, kinks, steps of quantised values (ties),
+// with jumps, spikes or a little noise. Optimal, against the dynamic programme, and bitwise the same in rows and columns.
+template <class T> void smooth_line(check::Random &random, int64_t n, T *x) {
+  const int family = int(random.below(6)), blemish = int(random.below(6));
+  const double steep = std::pow(10, 4 * random.uniform() - 3), phase = 6 * random.uniform(), turns = 1 + double(random.below(20));
+  const double quantum = random.below(3) ? 0 : steep * std::pow(10, 2 * random.uniform() - 1), offset = random.below(4) ? 0 : 300;
+  double jump = 0;
+  for (int64_t i = 0; i < n; ++i) {
+    const double t = double(i) / double(n), angle = turns * 6.28 * t + phase;
+    double v = 0;
+    switch (family) {
+    case 0:
+      v = t * double(n) * 0.1;
+      break;
+    case 1:
+      v = 10 * std::sin(angle);
+      break;
+    case 2:
+      v = double(n) * 0.1 * (t - 0.3) * (t - 0.3);
+      break;
+    case 3:
+      v = 10 * std::fabs(std::fmod(angle, 2) - 1);
+      break;
+    case 4:
+      v = std::max(-3.0, std::min(4.0, 10 * std::sin(angle)));
+      break;
+    default:
+      v = 10 * std::sin(angle) + std::sin(11 * angle);
+      break;
+    }
+    v *= steep;
+    if (blemish == 1 && random.below(200) == 0) jump += steep * random.normal();
+    if (blemish == 2 && random.below(100) == 0) v += 10 * steep * random.normal();
+    if (blemish == 3) v += 1e-3 * steep * random.normal();
+    if (quantum > 0) v = std::round(v / quantum) * quantum;
+    x[i] = T(v + jump + offset);
+  }
+  if (random.below(2)) std::reverse(x, x + n);
+}
+
+template <class T> void smooth_lines(uint64_t seed, int trials) {
+  check::Random random(seed);
+  for (int trial = 0; trial < trials; ++trial) {
+    const int64_t n = 2 + random.below(trial % 8 == 0 ? 8000 : 700), lines = 1 + random.below(3);
+    std::vector<T> x(size_t(n * lines)), columns(x.size()), lambda(static_cast<size_t>(lines));
+    for (int64_t line = 0; line < lines; ++line) {
+      smooth_line(random, n, x.data() + line * n);
+      const double scale = std::fabs(double(x[size_t(line * n)]) - double(x[size_t(line * n + n / 2)])) + 1e-3;
+      lambda[size_t(line)] = T(scale * std::pow(10, 5 * random.uniform() - 2.5));
+    }
+    if (trial % 16 == 3)
+      x[size_t(random.below(n))] = random.below(2) ? std::numeric_limits<T>::quiet_NaN() : std::numeric_limits<T>::infinity();
+    for (int64_t line = 0; line < lines; ++line)
+      for (int64_t k = 0; k < n; ++k) columns[size_t(k * lines + line)] = x[size_t(line * n + k)];
+    const auto y = prox<T>({lines, n, 1}, x, lambda), c = prox<T>({1, n, lines}, columns, lambda);
+    bool equal = true;
+    for (int64_t line = 0; line < lines; ++line)
+      for (int64_t k = 0; k < n; ++k) equal = equal && std::memcmp(&c[size_t(k * lines + line)], &y[size_t(line * n + k)], sizeof(T)) == 0;
+    CHECK(equal);
+    for (size_t i = 0; i < y.size() * sizeof(T); ++i)
+      digest = (digest ^ reinterpret_cast<const unsigned char *>(y.data())[i]) * 1099511628211u;
+    if (trial % 16 == 3) continue;
+    certify<T>({lines, n, 1}, x, y, lambda, nullptr);
+    if (trial % 4 == 1 && n < 600) {
+      const std::vector<double> line(x.begin(), x.begin() + n), w(size_t(n - 1), double(lambda[0]));
+      const auto expected = oracle::prox_line(line, w);
+      double worst = 0, largest = 0;
+      for (size_t i = 0; i < size_t(n); ++i) {
+        worst = std::max(worst, std::fabs(double(y[i]) - expected[i]));
+        largest = std::max(largest, std::fabs(line[i]));
+      }
+      CHECK_NEAR(worst, 0, (sizeof(T) == 8 ? 1e-12 : 1e-6) * (largest + 1e-9));
+    }
+  }
+}
 } // namespace
 
 int main() {
@@ -295,6 +370,8 @@ int main() {
   against_dynamic_programme();
   fuzz<double>(fuzzed_lines(), 1);
   fuzz<float>(fuzzed_lines(), 2);
+  smooth_lines<double>(43, int(fuzzed_lines() / 30));
+  smooth_lines<float>(44, int(fuzzed_lines() / 30));
   isolation<float>(3);
   isolation<double>(4);
   denormals_and_extremes();

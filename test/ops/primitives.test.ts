@@ -10,6 +10,7 @@ import { map1, map2, type Reference, reference } from '../support/reference.js';
 import { type Row, testRow } from '../support/rows.js';
 import { convLayerRows, convRows } from './conv-rows.js';
 import { fftRows } from './fft-rows.js';
+import { normRows } from './norm-rows.js';
 import { radonRows } from './radon-rows.js';
 import { proxRows, tridiagonalRows } from './solver-rows.js';
 import { tdvRows } from './tdv-rows.js';
@@ -289,6 +290,7 @@ const rows: Row[] = [
   ...convLayerRows(),
   ...proxRows(),
   ...tdvRows(),
+  ...normRows(),
   ...radonRows(),
   ...fftRows(),
   ...volumeRows(),

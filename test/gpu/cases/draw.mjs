@@ -33,10 +33,9 @@ export const input = (dtype, shape, low = -1, high = 1, make = undefined) => {
   return { dtype, shape, values };
 };
 /**
- * An output; `start`: what it holds before the call (in-place kernels, sums into zeros); `tolerance`: where the rule of the whole table
- * does not apply.
+ * An output; `start`: what it holds before the call (in-place kernels, sums into zeros).
  */
-export const output = (dtype, shape, { start, tolerance } = {}) => ({ dtype, shape, start, tolerance });
+export const output = (dtype, shape, { start } = {}) => ({ dtype, shape, start });
 
 export const REAL = ['float32', 'float64'];
 export const ALL = [...REAL, 'int32', 'uint8'];

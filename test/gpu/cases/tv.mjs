@@ -40,7 +40,7 @@ export const cases = {
           input(d, [l.outer * l.inner], 0, smooth ? 20 : 2),
           input(d, extent(l, Math.max(0, l.n - 1)), 0.2, 2),
         ],
-        outputs: [output(d, extent(l), { tolerance: d === 'float32' ? 1e-5 : 1e-11 })],
+        outputs: [output(d, extent(l))],
         call: ([x, lambda, w], [y]) => kernels.prox1d(DTYPE_CODE[d], l, x, lambda, round % 2 ? w : 0, y),
       };
     },
@@ -70,7 +70,8 @@ export const cases = {
       const im = image(d);
       const { batch, height, width } = im;
       const plain = round % 2 === 1;
-      const params = { batch, height, width, method: plain ? 1 : 0, maxIterations: plain ? 4 : 100000 };
+      // Accelerated, plain, sweeps, pixels; the exact finish is the CPU's alone.
+      const params = { batch, height, width, method: plain ? 1 : pick([0, 3, 4]), maxIterations: plain ? 4 : 100000 };
       return {
         inputs: [
           im.x,
@@ -79,14 +80,14 @@ export const cases = {
           input(d, [batch, height, Math.max(0, width - 1)], 0.5, 1.5),
           input(d, [batch, Math.max(0, height - 1), width], 0.5, 1.5),
         ],
-        // Different methods, one solution: as close as the gap says.
-        outputs: [output(d, [batch, height, width], { tolerance: plain ? undefined : d === 'float32' ? 3e-3 : 1e-5 })],
+        // Different methods, one solution: the means over its components.
+        outputs: [output(d, [batch, height, width])],
         scratch: [output('float64', [batch, 4])],
         call: ([x, rows, cols, wx, wy], [y], _, [report]) =>
           kernels.prox2d(
             DTYPE_CODE[d],
             params,
-            d === 'float32' ? 1e-6 : 1e-11,
+            plain ? 1e-6 : 1e-13,
             x,
             rows,
             cols,
@@ -117,46 +118,38 @@ export const cases = {
       ].map((shape) => input(d, [batch, ...shape], 0.5, 1.5));
       return {
         inputs: [input(d, [batch, depth, height, width]), ...[1, 2, 3].map(() => input(d, [batch], 0.05, 0.4)), ...weights],
-        // The means over the components of the solution: exact in float64.
-        outputs: [output(d, [batch, depth, height, width], { tolerance: plain || d === 'float64' ? undefined : 1e-3 })],
+        // The means over the components of the solution.
+        outputs: [output(d, [batch, depth, height, width])],
         scratch: [output('float64', [batch, 4])],
         call: ([x, a, b, c, ...w], [y], _, [report]) =>
-          kernels.prox3d(
-            DTYPE_CODE[d],
-            params,
-            d === 'float32' ? 1e-6 : 1e-13,
-            x,
-            a,
-            b,
-            c,
-            ...w.map((v) => (weighted ? v : 0)),
-            y,
-            0,
-            report,
-            0,
-          ),
+          kernels.prox3d(DTYPE_CODE[d], params, 1e-13, x, a, b, c, ...w.map((v) => (weighted ? v : 0)), y, 0, report, 0),
       };
     },
   },
   rof: {
     dtypes: REAL,
-    repeat: 3,
+    repeat: 6,
     draw: (d, round) => {
       // Plain images, channels that share their gradient's norm, volumes.
       const [batch, channels, depth, height, width] = [
-        [whole(1, 3), 1, 1, whole(1, 20), whole(1, 40)],
-        [whole(1, 2), whole(2, 3), 1, whole(1, 12), whole(1, 12)],
-        [whole(1, 2), whole(1, 2), whole(1, 6), whole(1, 7), whole(1, 8)],
+        [whole(1, 3), 1, 1, whole(4, 40), whole(4, 70)],
+        [whole(1, 2), whole(2, 3), 1, whole(4, 12), whole(4, 12)],
+        [whole(1, 2), whole(1, 2), whole(3, 6), whole(3, 7), whole(3, 8)],
       ][round % 3];
-      const params = { batch, channels, depth, height, width, dims: round % 3 === 2 ? 3 : 2, rofMethod: 0, maxIterations: 100000 };
+      const dims = round % 3 === 2 ? 3 : 2;
+      // Chosen image by image, descent, primal-dual. Different solutions at a tolerance, the same after the same iterations: few, because the
+      // dual steps of the primal-dual method grow, and rounding with them; and a solved problem leaves the choice of restarts to rounding.
+      const rofMethod = Math.floor(round / 3) % 3;
+      const params = { batch, channels, depth, height, width, dims, rofMethod, maxIterations: whole(0, d === 'float32' ? 10 : 20) };
       const shape = [batch, channels, depth, height, width];
+      const field = [batch, channels, dims, depth, height, width];
+      const warm = round % 2 === 1;
       return {
-        inputs: [input(d, shape), input(d, [batch], 0.05, 0.4)],
-        // Different methods, one solution: as close as the gap says.
-        outputs: [output(d, shape, { tolerance: d === 'float32' ? 1e-2 : 5e-5 })],
+        inputs: [input(d, shape), input(d, [batch], 0.02, 0.4), input(d, field, -0.007, 0.007)],
+        outputs: [output(d, shape), output(d, field)],
         scratch: [output('float64', [batch, 4])],
-        call: ([x, lambda], [y], _, [report]) =>
-          kernels.rof(DTYPE_CODE[d], params, d === 'float32' ? 1e-6 : 1e-11, x, lambda, 0, y, 0, report, 0),
+        call: ([x, lambda, init], [y, dual], _, [report]) =>
+          kernels.rof(DTYPE_CODE[d], params, 1e-30, x, lambda, warm ? init : 0, y, dual, report, 0),
       };
     },
   },
@@ -177,7 +170,7 @@ export const cases = {
           input(d, shape),
         ],
         // Conjugate gradients stop at a residual of 1e-13.
-        outputs: [output(d, shape, { tolerance: 1e-10 })],
+        outputs: [output(d, shape)],
         call: ([y, dual, lambda, v], [out]) => kernels.rofDerivative(params, y, dual, lambda, v, out),
       };
     },
