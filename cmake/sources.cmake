@@ -54,6 +54,7 @@ set(TG_CUDA_SOURCES
   native/cuda/cudnn.cu
   native/cuda/cublas.cu
   native/cuda/bfloat16.cu
+  native/cuda/cufft.cu
   native/cuda/elementwise.cu
   native/cuda/movement.cu
   native/cuda/reduce.cu
