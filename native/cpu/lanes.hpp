@@ -34,6 +34,23 @@ template <class T> struct LaneTypes {
   static TG_INLINE V splat(T v) { return v - V{}; }
   static TG_INLINE V load(const T *p) { return V(*reinterpret_cast<const Unaligned *>(p)); }
   static TG_INLINE void store(T *p, V v) { *reinterpret_cast<Unaligned *>(p) = Unaligned(v); }
+  // One rounding where the instruction set has it.
+  static TG_INLINE V multiply_add(V a, V b, V c) {
+#if defined(__FMA__) && defined(__AVX512F__)
+    if constexpr (sizeof(T) == 4)
+      return V(_mm512_fmadd_ps(a, b, c));
+    else
+      return V(_mm512_fmadd_pd(a, b, c));
+#elif defined(__FMA__)
+    if constexpr (sizeof(T) == 4)
+      return V(_mm256_fmadd_ps(a, b, c));
+    else
+      return V(_mm256_fmadd_pd(a, b, c));
+#else
+    return a * b + c;
+#endif
+  }
+  static TG_INLINE V multiply_subtract(V a, V b, V c) { return multiply_add(a, b, -c); }
 };
 
 // Comparisons, and selection by their result M. M supports & | ~ in every case.
@@ -46,6 +63,8 @@ template <> struct LaneMasks<float> : LaneTypes<float> {
   static TG_INLINE M not_less(V a, V b) { return _mm512_cmp_ps_mask(a, b, _CMP_NLT_UQ); }
   static TG_INLINE M equal(V a, V b) { return _mm512_cmp_ps_mask(a, b, _CMP_EQ_OQ); }
   static TG_INLINE M not_less_where(M m, V a, V b) { return _mm512_mask_cmp_ps_mask(m, a, b, _CMP_NLT_UQ); }
+  static TG_INLINE M less_where(M m, V a, V b) { return _mm512_mask_cmp_ps_mask(m, a, b, _CMP_LT_OQ); }
+  static TG_INLINE V product_where(M m, V a, V b) { return _mm512_maskz_mul_ps(m, a, b); }
   static TG_INLINE V select(M m, V a, V b) { return _mm512_mask_blend_ps(m, b, a); }
   static TG_INLINE V max(V a, V b) { return _mm512_max_ps(a, b); }
   static TG_INLINE V min(V a, V b) { return _mm512_min_ps(a, b); }
@@ -63,6 +82,8 @@ template <> struct LaneMasks<double> : LaneTypes<double> {
   static TG_INLINE M not_less(V a, V b) { return _mm512_cmp_pd_mask(a, b, _CMP_NLT_UQ); }
   static TG_INLINE M equal(V a, V b) { return _mm512_cmp_pd_mask(a, b, _CMP_EQ_OQ); }
   static TG_INLINE M not_less_where(M m, V a, V b) { return _mm512_mask_cmp_pd_mask(m, a, b, _CMP_NLT_UQ); }
+  static TG_INLINE M less_where(M m, V a, V b) { return _mm512_mask_cmp_pd_mask(m, a, b, _CMP_LT_OQ); }
+  static TG_INLINE V product_where(M m, V a, V b) { return _mm512_maskz_mul_pd(m, a, b); }
   static TG_INLINE V select(M m, V a, V b) { return _mm512_mask_blend_pd(m, b, a); }
   static TG_INLINE V max(V a, V b) { return _mm512_max_pd(a, b); }
   static TG_INLINE V min(V a, V b) { return _mm512_min_pd(a, b); }
@@ -121,6 +142,8 @@ template <class T> struct LaneMasks : LaneTypes<T> {
 #endif
 #endif
   static TG_INLINE M not_less_where(M m, V a, V b) { return m & not_less(a, b); }
+  static TG_INLINE M less_where(M m, V a, V b) { return m & less(a, b); }
+  static TG_INLINE V product_where(M m, V a, V b) { return V(m & M(a * b)); }
   static TG_INLINE M both(M a, M b) { return a & b; }
   static TG_INLINE M either(M a, M b) { return a | b; }
   static TG_INLINE M without(M a, M b) { return a & ~b; }

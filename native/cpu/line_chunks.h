@@ -93,9 +93,9 @@ private:
                      reinterpret_cast<UnfinishedLine<T> *>(lambdas + (2 * count + 15) / 16 * 16),
                      0};
     if (weights_)
-      walk_lines<T, true, true>(tile);
+      walk_lines<T, true>(tile);
     else
-      walk_lines<T, false, true>(tile);
+      walk_lines<T, false>(tile);
     for (int64_t i = 0; i < count; ++i) {
       const int64_t c = first + i, left = n_ - c * chunk_;
       copy(out + i * stride, left < chunk_ ? left : chunk_, events_ + c * chunk_);
