@@ -74,6 +74,15 @@ template <> struct LaneMasks<float> : LaneTypes<float> {
   static TG_INLINE unsigned bits(M m) { return m; }
   static TG_INLINE M all() { return 0xffff; }
   static TG_INLINE M none() { return 0; }
+  static TG_INLINE M nonzero_bits(V v) { return _mm512_test_epi32_mask(__m512i(v), __m512i(v)); }
+  static TG_INLINE void store_where(M m, float *p, V v) { _mm512_mask_storeu_ps(p, m, v); }
+  static TG_INLINE int compress(float *p, M m, V v) { // the lanes in m, one after the other; a whole vector is written
+    _mm512_storeu_ps(p, _mm512_maskz_compress_ps(m, v));
+    return __builtin_popcount(m);
+  }
+  static TG_INLINE float largest(V v) { return _mm512_reduce_max_ps(v); }
+  static TG_INLINE float smallest(V v) { return _mm512_reduce_min_ps(v); }
+  static TG_INLINE V expand(M m, const float *p, V v) { return _mm512_mask_expand_ps(v, m, _mm512_loadu_ps(p)); } // its inverse; else v
   static TG_INLINE V reciprocal(V v) { return 1 / v; } // no slower than an estimate and Newton's step, whose port is the busy one
 };
 template <> struct LaneMasks<double> : LaneTypes<double> {
@@ -93,6 +102,15 @@ template <> struct LaneMasks<double> : LaneTypes<double> {
   static TG_INLINE unsigned bits(M m) { return m; }
   static TG_INLINE M all() { return 0xff; }
   static TG_INLINE M none() { return 0; }
+  static TG_INLINE M nonzero_bits(V v) { return _mm512_test_epi64_mask(__m512i(v), __m512i(v)); }
+  static TG_INLINE void store_where(M m, double *p, V v) { _mm512_mask_storeu_pd(p, m, v); }
+  static TG_INLINE int compress(double *p, M m, V v) {
+    _mm512_storeu_pd(p, _mm512_maskz_compress_pd(m, v));
+    return __builtin_popcount(m);
+  }
+  static TG_INLINE double largest(V v) { return _mm512_reduce_max_pd(v); }
+  static TG_INLINE double smallest(V v) { return _mm512_reduce_min_pd(v); }
+  static TG_INLINE V expand(M m, const double *p, V v) { return _mm512_mask_expand_pd(v, m, _mm512_loadu_pd(p)); }
   static TG_INLINE V reciprocal(V v) {
     V r = _mm512_rcp14_pd(v);
     r = _mm512_fmadd_pd(_mm512_fnmadd_pd(v, r, splat(1)), r, r);
@@ -180,6 +198,27 @@ template <class T> struct LaneMasks : LaneTypes<T> {
 #endif
   static TG_INLINE M all() { return ~M{}; }
   static TG_INLINE M none() { return M{}; }
+  static TG_INLINE M nonzero_bits(V v) { return M(M(v) != 0); }
+  static TG_INLINE void store_where(M m, T *p, V v) { LaneTypes<T>::store(p, select(m, v, LaneTypes<T>::load(p))); }
+  static TG_INLINE int compress(T *p, M m, V v) {
+    T lanes[LaneTypes<T>::width];
+    LaneTypes<T>::store(lanes, v);
+    int count = 0;
+    for (unsigned left = bits(m); left; left &= left - 1) p[count++] = lanes[__builtin_ctz(left)];
+    return count;
+  }
+  static TG_INLINE T largest(V v) {
+    T most = v[0];
+    for (int i = 1; i < LaneTypes<T>::width; ++i) most = v[i] > most ? v[i] : most;
+    return most;
+  }
+  static TG_INLINE T smallest(V v) { return -largest(-v); }
+  static TG_INLINE V expand(M m, const T *p, V v) {
+    T lanes[LaneTypes<T>::width];
+    LaneTypes<T>::store(lanes, v);
+    for (unsigned left = bits(m); left; left &= left - 1) lanes[__builtin_ctz(left)] = *p++;
+    return LaneTypes<T>::load(lanes);
+  }
   static TG_INLINE V reciprocal(V v) { return T(1) / v; }
 };
 #endif
@@ -198,9 +237,28 @@ template <> struct Lanes<float> : LaneMasks<float> {
     return v;
   }
 #if defined(__AVX512F__)
+  static TG_INLINE int compress_places(int32_t *p, M m, int32_t first) { // first + lane of the lanes in m
+    const __m512i lane = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
+    _mm512_storeu_si512(p, _mm512_maskz_compress_epi32(m, _mm512_add_epi32(_mm512_set1_epi32(first), lane)));
+    return __builtin_popcount(m);
+  }
+  static TG_INLINE Pos expand_positions(M m, const int32_t *p, Pos v) {
+    return Pos(_mm512_mask_expand_epi32(__m512i(v), m, _mm512_loadu_si512(p)));
+  }
   static TG_INLINE Pos select_positions(M m, Pos a, Pos b) { return Pos(_mm512_mask_blend_epi32(m, __m512i(b), __m512i(a))); }
   static TG_INLINE M position_less(Pos a, Pos b) { return _mm512_cmplt_epi32_mask(__m512i(a), __m512i(b)); }
 #else
+  static TG_INLINE int compress_places(int32_t *p, M m, int32_t first) {
+    int count = 0;
+    for (unsigned left = bits(m); left; left &= left - 1) p[count++] = first + __builtin_ctz(left);
+    return count;
+  }
+  static TG_INLINE Pos expand_positions(M m, const int32_t *p, Pos v) {
+    int32_t lanes[width];
+    store_positions(lanes, v);
+    for (unsigned left = bits(m); left; left &= left - 1) lanes[__builtin_ctz(left)] = *p++;
+    return load_positions(lanes);
+  }
   static TG_INLINE M position_less(Pos a, Pos b) { return M(a < b); }
   static TG_INLINE Pos select_positions(M m, Pos a, Pos b) { return Pos(select(m, V(a), V(b))); }
 #endif
@@ -222,7 +280,45 @@ template <> struct Lanes<double> : LaneMasks<double> {
   }
   static TG_INLINE Pos select_positions(M m, Pos a, Pos b) { return select(m, a, b); }
   static TG_INLINE M position_less(Pos a, Pos b) { return less(a, b); }
+#if defined(__AVX512F__)
+  static TG_INLINE int compress_places(int32_t *p, M m, int32_t first) {
+    const __m256i places = _mm256_add_epi32(_mm256_set1_epi32(first), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
+    _mm256_storeu_si256(reinterpret_cast<__m256i *>(p), _mm256_maskz_compress_epi32(m, places));
+    return __builtin_popcount(m);
+  }
+  static TG_INLINE Pos expand_positions(M m, const int32_t *p, Pos v) {
+    return _mm512_mask_expand_pd(v, m, _mm512_cvtepi32_pd(_mm256_loadu_si256(reinterpret_cast<const __m256i *>(p))));
+  }
+#else
+  static TG_INLINE int compress_places(int32_t *p, M m, int32_t first) {
+    int count = 0;
+    for (unsigned left = bits(m); left; left &= left - 1) p[count++] = first + __builtin_ctz(left);
+    return count;
+  }
+  static TG_INLINE Pos expand_positions(M m, const int32_t *p, Pos v) {
+    int32_t lanes[width];
+    store_positions(lanes, v);
+    for (unsigned left = bits(m); left; left &= left - 1) lanes[__builtin_ctz(left)] = *p++;
+    return load_positions(lanes);
+  }
+#endif
 };
+
+// The lanes whose bits are set; of some lanes, the `count` last ones.
+template <class T> inline typename Lanes<T>::M lanes_of(unsigned bits) {
+#if defined(__AVX512F__)
+  return typename Lanes<T>::M(bits);
+#else
+  typename Lanes<T>::M m{};
+  for (int i = 0; i < Lanes<T>::width; ++i) m[i] = bits >> i & 1 ? -1 : 0;
+  return m;
+#endif
+}
+template <class T> inline typename Lanes<T>::M last_lanes(typename Lanes<T>::M lanes, int count) {
+  unsigned bits = Lanes<T>::bits(lanes);
+  for (int others = __builtin_popcount(bits) - count; others > 0; --others) bits &= bits - 1;
+  return lanes_of<T>(bits);
+}
 
 // ---- four samples of every lane: transposes between lane-major and sample-major order ----
 

@@ -16,14 +16,14 @@
 #pragma once
 
 #include "lanes.hpp"
+#include "line_pieces.h"
 
 namespace tautgrad::cpu::TG_ISA {
 namespace {
 
 // A lane step costs a fifth to a third of what the scalar solver spends on a sample, and noise takes .4 to 1.3 steps per sample.
-enum { STEPS_PER_SAMPLE = 3, STEPS_AT_START = 64 };
-
-template <class T> T step_allowance(int64_t n) { return T(STEPS_PER_SAMPLE * n + STEPS_AT_START); }
+// A line may take this many for each sample behind it, and its allowance (STEPS_AT_START) beyond.
+enum { STEPS_PER_SAMPLE = 3 };
 
 // Where a lane gave up: what lies before `begin` is solved, and ended with a jump in this direction (0: the line's begin) from this value.
 template <class T> struct UnfinishedLine {
@@ -35,15 +35,14 @@ template <class T> struct UnfinishedLine {
 // lines have a second array of the same layout: the width of the edge that follows each sample, 0 at the last. Where a segment ends, out
 // receives its value; elsewhere out is left as it is.
 template <class T> struct LineTile {
-  int32_t lines, n, stride;
+  int32_t stride;
   const T *samples;
-  const T *widths;  // or null; with them, samples and widths are preceded by four zeros
-  const T *lambdas; // one per line
-  bool uniform;     // they are all equal
-  T *out;           // laid out as samples; without AVX-512, out[-1] is written to
-  T step_allowance; // steps that a line may take beyond STEPS_PER_SAMPLE for each sample behind it
-  const T *lengths; // for windows of a longer line: samples of each; those of n samples are cut off by their window's end, not the line's
-  UnfinishedLine<T> *unfinished; // lines that took more: a linear-time solver is better at the rest of them
+  const T *widths;     // or null; with them, samples and widths are preceded by four zeros
+  T *out;              // laid out as samples; without AVX-512, out[-1] is written to
+  PieceList<T> pieces; // what there is to walk
+  int32_t whole;       // the samples of each, if all are whole lines of this length; otherwise 0
+  bool uniform;        // they have one lambda
+  UnfinishedLine<T> *unfinished; // lines that took more than their allowance: a linear-time solver is better at the rest of them
   int32_t unfinished_count;
 };
 
@@ -56,7 +55,7 @@ template <class T> struct EventLog {
   int32_t count = 0;
 
   // Lanes in `ended` write `v` in front of position `end`, now or when the log is flushed.
-  TG_INLINE void append(typename L::M ended, typename L::Pos end, typename L::V v, T *out) {
+  TG_INLINE void append(typename L::M ended, typename L::Pos end, typename L::V v, [[maybe_unused]] T *out) {
 #if defined(__AVX512F__)
     if constexpr (sizeof(T) == 4) {
       _mm512_storeu_si512(at + count, _mm512_maskz_compress_epi32(ended, __m512i(end)));
@@ -82,30 +81,26 @@ template <class T> struct EventLog {
   }
 };
 
-template <class T, bool Weighted> class LaneGroup {
+// Windowed: the pieces are windows of longer lines; open ones are left wherever they end, without a word.
+template <class T, bool Weighted, bool Windowed> class LaneGroup {
   using L = Lanes<T>;
   using V = typename L::V;
   using M = typename L::M;
   using Pos = typename L::Pos;
 
 public:
-  // Lane i of the group walks through lines first + i, first + i + lines_apart, ...
-  TG_INLINE void begin(const LineTile<T> &tile, int32_t first, int32_t lines_apart) {
-    int32_t line[L::width];
-    for (int i = 0; i < L::width; ++i) line[i] = first + i;
-    sum_ = carry_ = base_ = length_ = min_length_ = max_length_ = min_width_ = max_width_ = L::splat(0);
+  // The group's lanes walk through the pieces first ... end - 1, each lane taking the next one when it is done.
+  TG_INLINE void begin(const LineTile<T> &tile, int32_t first, int32_t end) {
+    sum_ = carry_ = base_ = length_ = min_length_ = max_length_ = min_width_ = max_width_ = rest_ = slack_ = L::splat(0);
     vmin_ = floor_ = L::splat(T(-__builtin_inf()));
     vmax_ = ceiling_ = L::splat(T(__builtin_inf()));
-    line_ = L::load_positions(line);
-    pos_ = line_ * L::positions(tile.stride);
+    pos_ = stop_ = L::positions(0);
+    lambda_ = L::splat(tile.pieces.lambda[0]);
     four_ = L::splat(4);
     alive_ = fresh_ = L::all();
-    lambda_ = L::splat(tile.lambdas[0]);
-    rest_ = slack_ = L::splat(0);
-    stop_ = L::positions(0);
-    begin_lines(tile, L::all(), L::splat(0));
-    park(L::without(L::all(), L::position_less(line_, L::positions(tile.lines))));
-    lines_apart_ = lines_apart;
+    next_ = first;
+    end_ = end;
+    take_pieces(tile, L::all(), L::splat(0));
   }
 
   TG_INLINE bool running() const { return L::bits(alive_) != 0; }
@@ -201,38 +196,34 @@ public:
     fresh_ = ended;
   }
 
-  // Lanes at the end of their line; and those whose line fell far behind: noise takes about one step per sample, but smooth stretches are
+  // Lanes at the end of their piece; and those whose line fell far behind: noise takes about one step per sample, but smooth stretches are
   // scanned again and again. Asked at every step, so that the choice depends on the line alone.
-  TG_INLINE M leaves(V steps) const { return L::either(L::without(alive_, L::position_less(pos_, stop_)), L::less(slack_, steps)); }
+  TG_INLINE M leaves(V steps) const {
+    const M arrived = L::without(Windowed ? L::all() : fresh_, L::position_less(pos_, stop_));
+    return L::either(arrived, L::less(slack_, steps));
+  }
 
-  // Lanes `done` go on to their next line.
-  TG_INLINE void next_line(LineTile<T> &tile, M done, V steps) {
+  TG_INLINE void next_piece(LineTile<T> &tile, M done, V steps) {
     const M gave_up = L::both(L::position_less(pos_, stop_), done);
     if (L::bits(gave_up)) give_up(tile, gave_up);
-    if (tile.lengths) begin_segment(done); // windows end anywhere
-    line_ = L::select_positions(done, line_ + L::positions(lines_apart_), line_);
-    pos_ = L::select_positions(done, line_ * L::positions(tile.stride), pos_);
-    begin_lines(tile, done, steps);
-    sum_ = L::select(done, L::splat(0), sum_);
+    if (Windowed) begin_segment(done);
     ceiling_ = L::select(done, L::splat(T(__builtin_inf())), ceiling_);
     floor_ = L::select(done, L::splat(T(-__builtin_inf())), floor_);
-    const M gone = L::without(done, L::position_less(line_, L::positions(tile.lines)));
-    if (L::bits(gone)) park(gone);
+    take_pieces(tile, done, steps);
   }
 
 private:
   // Lanes that leave their line without an end.
   TG_INLINE void give_up(LineTile<T> &tile, M lanes) {
-    int32_t line[L::width], at[L::width];
+    int32_t at[L::width];
     T ceiling[L::width], floor[L::width];
-    L::store_positions(line, line_);
     L::store_positions(at, pos_ - L::to_positions(length_));
     L::store(ceiling, ceiling_);
     L::store(floor, floor_);
     for (int lane = 0; lane < L::width; ++lane) {
       if (!(L::bits(lanes) >> lane & 1)) continue;
       const bool went_up = floor[lane] != -T(__builtin_inf()), went_down = !went_up && ceiling[lane] != T(__builtin_inf());
-      tile.unfinished[tile.unfinished_count++] = {line[lane], at[lane] - line[lane] * tile.stride, int(went_up) - int(went_down),
+      tile.unfinished[tile.unfinished_count++] = {at[lane] / tile.stride, at[lane] % tile.stride, int(went_up) - int(went_down),
                                                   went_up ? floor[lane] : ceiling[lane]};
     }
     begin_segment(lanes);
@@ -246,30 +237,29 @@ private:
     vmax_ = L::select(lanes, L::splat(T(__builtin_inf())), vmax_);
   }
 
-  // Lengths, lambdas and allowances of the lines that lanes begin.
-  TG_INLINE void begin_lines(const LineTile<T> &tile, M lanes, V steps) {
-    slack_ = L::select(lanes, steps + L::splat(STEPS_AT_START), slack_);
-    if (tile.uniform && !tile.lengths) {
-      rest_ = L::select(lanes, L::splat(T(tile.n)), rest_);
-      stop_ = L::select_positions(lanes, pos_ + L::positions(tile.n), stop_);
+  TG_INLINE void take_pieces(const LineTile<T> &tile, M lanes, V steps) {
+    const PieceList<T> &list = tile.pieces;
+    const int32_t taken = __builtin_popcount(L::bits(lanes)), left = end_ - next_;
+    pos_ = L::expand_positions(lanes, list.begin + next_, pos_);
+    if (tile.whole && tile.uniform) {
+      stop_ = L::select_positions(lanes, pos_ + L::positions(tile.whole), stop_);
+      rest_ = L::select(lanes, L::splat(T(tile.whole)), rest_);
+      sum_ = L::select(lanes, L::splat(0), sum_);
+      slack_ = L::select(lanes, steps + L::splat(STEPS_AT_START), slack_);
+      next_ += taken < left ? taken : left;
+      if (taken > left) park(last_lanes<T>(lanes, taken - left));
       return;
     }
-    int32_t line[L::width], ahead[L::width];
-    T lambdas[L::width], rests[L::width];
-    L::store_positions(line, line_);
-    for (int lane = 0; lane < L::width; ++lane) {
-      const int32_t i = line[lane] < tile.lines ? line[lane] : 0;
-      const bool open = tile.lengths && tile.lengths[i] == T(tile.n);
-      lambdas[lane] = tile.lambdas[i];
-      rests[lane] = open ? T(__builtin_inf()) : tile.lengths ? tile.lengths[i] : T(tile.n);
-      ahead[lane] = open ? tile.n - 3 : int32_t(rests[lane]);
-    }
-    lambda_ = L::select(lanes, L::load(lambdas), lambda_);
-    rest_ = L::select(lanes, L::load(rests), rest_);
-    stop_ = L::select_positions(lanes, pos_ + L::load_positions(ahead), stop_);
+    stop_ = L::expand_positions(lanes, list.end + next_, stop_);
+    rest_ = L::expand(lanes, list.rest + next_, rest_);
+    sum_ = L::expand(lanes, list.pull + next_, sum_);
+    slack_ = L::select(lanes, steps + L::expand(lanes, list.allowance + next_, slack_), slack_);
+    if (!tile.uniform) lambda_ = L::expand(lanes, list.lambda + next_, lambda_);
+    next_ += taken < left ? taken : left;
+    if (taken > left) park(last_lanes<T>(lanes, taken - left));
   }
 
-  // Lanes without a line stand still in a segment that never ends: of infinite width at the tile's begin, or (weighted) on the zeros
+  // Lanes without a piece stand still in a segment that never ends: of infinite width at the tile's begin, or (weighted) on the zeros
   // before it.
   TG_INLINE void park(M gone) {
     const V infinity = L::splat(T(__builtin_inf()));
@@ -280,23 +270,24 @@ private:
     slack_ = L::select(gone, infinity, slack_);
     rest_ = L::select(gone, infinity, rest_);
     lambda_ = L::select(gone, infinity, lambda_);
+    sum_ = L::select(gone, L::splat(0), sum_);
   }
 
   V sum_, carry_, base_, vmin_, vmax_, length_, min_length_, max_length_, lambda_, min_width_, max_width_, rest_, ceiling_, floor_, slack_, four_;
-  Pos pos_, line_, stop_;
+  Pos pos_, stop_;
   M alive_, fresh_;
-  int32_t lines_apart_;
+  int32_t next_, end_;
 };
 
-// Two groups, sample by sample in turn: the processor's schedulers hold fewer instructions than a step has, and one group's chain of
-// comparisons must hide behind the other's.
-template <class T, bool Weighted> void walk_lines(LineTile<T> &tile) {
+// Two groups in turn: one's chain of comparisons hides behind the other's.
+template <class T, bool Weighted, bool Windowed> void walk_lines(LineTile<T> &tile) {
   using L = Lanes<T>;
   EventLog<T> log;
-  LaneGroup<T, Weighted> a, b;
+  LaneGroup<T, Weighted, Windowed> a, b;
   tile.unfinished_count = 0;
-  a.begin(tile, 0, 2 * L::width);
-  b.begin(tile, L::width, 2 * L::width);
+  const int32_t half = (tile.pieces.count + 1) / 2;
+  a.begin(tile, 0, half);
+  b.begin(tile, half, tile.pieces.count);
   typename L::V steps = L::splat(0);
   while (a.running() || b.running()) {
     steps += L::splat(1);
@@ -304,8 +295,8 @@ template <class T, bool Weighted> void walk_lines(LineTile<T> &tile) {
     b.step(tile, log);
     if (log.full()) log.flush(tile.out);
     const auto done_a = a.leaves(steps), done_b = b.leaves(steps);
-    if (L::bits(done_a)) a.next_line(tile, done_a, steps);
-    if (L::bits(done_b)) b.next_line(tile, done_b, steps);
+    if (L::bits(done_a)) a.next_piece(tile, done_a, steps);
+    if (L::bits(done_b)) b.next_piece(tile, done_b, steps);
   }
   log.flush(tile.out);
 }
