@@ -75,7 +75,6 @@ template <> struct LaneMasks<float> : LaneTypes<float> {
   static TG_INLINE M all() { return 0xffff; }
   static TG_INLINE M none() { return 0; }
   static TG_INLINE M nonzero_bits(V v) { return _mm512_test_epi32_mask(__m512i(v), __m512i(v)); }
-  static TG_INLINE void store_where(M m, float *p, V v) { _mm512_mask_storeu_ps(p, m, v); }
   static TG_INLINE int compress(float *p, M m, V v) { // the lanes in m, one after the other; a whole vector is written
     _mm512_storeu_ps(p, _mm512_maskz_compress_ps(m, v));
     return __builtin_popcount(m);
@@ -103,7 +102,6 @@ template <> struct LaneMasks<double> : LaneTypes<double> {
   static TG_INLINE M all() { return 0xff; }
   static TG_INLINE M none() { return 0; }
   static TG_INLINE M nonzero_bits(V v) { return _mm512_test_epi64_mask(__m512i(v), __m512i(v)); }
-  static TG_INLINE void store_where(M m, double *p, V v) { _mm512_mask_storeu_pd(p, m, v); }
   static TG_INLINE int compress(double *p, M m, V v) {
     _mm512_storeu_pd(p, _mm512_maskz_compress_pd(m, v));
     return __builtin_popcount(m);
@@ -118,6 +116,23 @@ template <> struct LaneMasks<double> : LaneTypes<double> {
   }
 };
 #else
+#if defined(__AVX2__)
+// For every set of eight lanes, a byte per lane: compressed, the lanes that are set, in order; expanded, how many are set before each.
+struct LanePlaces {
+  uint64_t compressed[256], expanded[256];
+  constexpr LanePlaces() : compressed(), expanded() {
+    for (unsigned set = 0; set < 256; ++set) {
+      unsigned count = 0;
+      for (unsigned lane = 0; lane < 8; ++lane) {
+        expanded[set] |= uint64_t(count & 7) << 8 * lane;
+        if (set >> lane & 1) compressed[set] |= uint64_t(lane) << 8 * count++;
+      }
+    }
+  }
+};
+constexpr LanePlaces PLACES;
+#endif
+
 template <class T> struct LaneIntegers;
 template <> struct LaneIntegers<float> { typedef int32_t type; };
 template <> struct LaneIntegers<double> { typedef int64_t type; };
@@ -199,7 +214,23 @@ template <class T> struct LaneMasks : LaneTypes<T> {
   static TG_INLINE M all() { return ~M{}; }
   static TG_INLINE M none() { return M{}; }
   static TG_INLINE M nonzero_bits(V v) { return M(M(v) != 0); }
-  static TG_INLINE void store_where(M m, T *p, V v) { LaneTypes<T>::store(p, select(m, v, LaneTypes<T>::load(p))); }
+  static TG_INLINE T largest(V v) {
+    T most = v[0];
+    for (int i = 1; i < LaneTypes<T>::width; ++i) most = v[i] > most ? v[i] : most;
+    return most;
+  }
+  static TG_INLINE T smallest(V v) { return -largest(-v); }
+#if defined(__AVX2__)
+  static TG_INLINE V moved(V v, const uint64_t (&table)[256], M m) {
+    return V(_mm256_permutevar8x32_epi32(__m256i(v), _mm256_cvtepu8_epi32(_mm_cvtsi64_si128(int64_t(table[words(m)])))));
+  }
+  static TG_INLINE unsigned words(M m) { return unsigned(_mm256_movemask_ps(__m256(m))); } // of 32 bits
+  static TG_INLINE int compress(T *p, M m, V v) {
+    LaneTypes<T>::store(p, moved(v, PLACES.compressed, m));
+    return __builtin_popcount(bits(m));
+  }
+  static TG_INLINE V expand(M m, const T *p, V v) { return select(m, moved(LaneTypes<T>::load(p), PLACES.expanded, m), v); }
+#else
   static TG_INLINE int compress(T *p, M m, V v) {
     T lanes[LaneTypes<T>::width];
     LaneTypes<T>::store(lanes, v);
@@ -207,18 +238,13 @@ template <class T> struct LaneMasks : LaneTypes<T> {
     for (unsigned left = bits(m); left; left &= left - 1) p[count++] = lanes[__builtin_ctz(left)];
     return count;
   }
-  static TG_INLINE T largest(V v) {
-    T most = v[0];
-    for (int i = 1; i < LaneTypes<T>::width; ++i) most = v[i] > most ? v[i] : most;
-    return most;
-  }
-  static TG_INLINE T smallest(V v) { return -largest(-v); }
   static TG_INLINE V expand(M m, const T *p, V v) {
     T lanes[LaneTypes<T>::width];
     LaneTypes<T>::store(lanes, v);
     for (unsigned left = bits(m); left; left &= left - 1) lanes[__builtin_ctz(left)] = *p++;
     return LaneTypes<T>::load(lanes);
   }
+#endif
   static TG_INLINE V reciprocal(V v) { return T(1) / v; }
 };
 #endif
@@ -248,6 +274,17 @@ template <> struct Lanes<float> : LaneMasks<float> {
   static TG_INLINE Pos select_positions(M m, Pos a, Pos b) { return Pos(_mm512_mask_blend_epi32(m, __m512i(b), __m512i(a))); }
   static TG_INLINE M position_less(Pos a, Pos b) { return _mm512_cmplt_epi32_mask(__m512i(a), __m512i(b)); }
 #else
+#if defined(__AVX2__)
+  static TG_INLINE int compress_places(int32_t *p, M m, int32_t first) {
+    const Pos lane = {0, 1, 2, 3, 4, 5, 6, 7};
+    const V places = moved(V(lane + positions(first)), PLACES.compressed, m);
+    __builtin_memcpy(p, &places, sizeof places);
+    return __builtin_popcount(bits(m));
+  }
+  static TG_INLINE Pos expand_positions(M m, const int32_t *p, Pos v) {
+    return Pos(select(m, moved(V(load_positions(p)), PLACES.expanded, m), V(v)));
+  }
+#else
   static TG_INLINE int compress_places(int32_t *p, M m, int32_t first) {
     int count = 0;
     for (unsigned left = bits(m); left; left &= left - 1) p[count++] = first + __builtin_ctz(left);
@@ -259,6 +296,7 @@ template <> struct Lanes<float> : LaneMasks<float> {
     for (unsigned left = bits(m); left; left &= left - 1) lanes[__builtin_ctz(left)] = *p++;
     return load_positions(lanes);
   }
+#endif
   static TG_INLINE M position_less(Pos a, Pos b) { return M(a < b); }
   static TG_INLINE Pos select_positions(M m, Pos a, Pos b) { return Pos(select(m, V(a), V(b))); }
 #endif
@@ -289,6 +327,13 @@ template <> struct Lanes<double> : LaneMasks<double> {
   static TG_INLINE Pos expand_positions(M m, const int32_t *p, Pos v) {
     return _mm512_mask_expand_pd(v, m, _mm512_cvtepi32_pd(_mm256_loadu_si256(reinterpret_cast<const __m256i *>(p))));
   }
+#elif defined(__AVX2__)
+  static TG_INLINE int compress_places(int32_t *p, M m, int32_t first) {
+    const V lane = {0, 1, 2, 3};
+    store_positions(p, moved(lane + splat(first), PLACES.compressed, m));
+    return __builtin_popcount(bits(m));
+  }
+  static TG_INLINE Pos expand_positions(M m, const int32_t *p, Pos v) { return select(m, moved(load_positions(p), PLACES.expanded, m), v); }
 #else
   static TG_INLINE int compress_places(int32_t *p, M m, int32_t first) {
     int count = 0;

@@ -10,6 +10,8 @@
 #include "lanes.hpp"
 #include "line_tiles.h"
 
+#include <utility>
+
 namespace tautgrad::cpu::TG_ISA {
 namespace {
 
@@ -99,6 +101,11 @@ private:
     return true;
   }
 
+  // Every lane moved up by one, the last of the vector before in front.
+  template <int... I> static TG_INLINE V one_up(V before, V now, std::integer_sequence<int, I...>) {
+    return __builtin_shufflevector(before, now, (L::width - 1 + I)...);
+  }
+
   // Values are the walk's: of one sample, its own plus both pulls; of two, what the walk does with them and a certain end behind. Lists the
   // others; false, the list as it was, if one of them is too long.
   bool solve_short_pieces(PieceList<T> &list) const {
@@ -108,6 +115,7 @@ private:
     for (int i = 0; i < L::width; ++i) lane[i] = T(i);
     const int32_t before = list.count;
     int32_t begun = before, ended = before;
+    V seconds_before = unset;
     for (int32_t k = 0; k < n_; k += L::width) {
       const V in = L::load(edge_ + k - 1), out = L::load(edge_ + k), next = L::load(edge_ + k + 1), x = L::load(x_ + k),
               y = L::load(x_ + k + 1);
@@ -134,8 +142,9 @@ private:
       const V first = x + L::select(up, hi, lo), apart = y + lambda * (next + L::select(up, -one, one));
       const V ordered = L::select(up, L::max(first, apart), L::min(first, apart));
       const V value = L::select(single, x + lambda * (out - in), L::select(L::both(pair, split), first, unset));
-      L::store_where(L::without(L::all(), seconds), out_ + k, value); // the vector before wrote the second of its last pair
-      L::store_where(pair, out_ + k + 1, L::select(split, ordered, x + top));
+      const V second = L::select(split, ordered, x + top);
+      L::store(out_ + k, L::select(seconds, one_up(seconds_before, second, std::make_integer_sequence<int, L::width>{}), value));
+      seconds_before = second;
     }
     if (n_ > LONGEST_PIECE) {
       int32_t longest = 0;
