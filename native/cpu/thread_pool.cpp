@@ -95,6 +95,7 @@ public:
       }
     } catch (const std::system_error &) {
       // A limit on processes or memory: the threads that there are do the work.
+      workers_.pop_back();
     }
 #if defined(__linux__)
     if (pthread_getaffinity_np(pthread_self(), sizeof allowed_, &allowed_) != 0) CPU_ZERO(&allowed_);
