@@ -31,7 +31,13 @@ Plan make_plan(const Correlation<float> &k, int64_t first_row, int64_t first_col
   p.block_columns = ceil_div(p.tile_columns, ceil_div(p.tile_columns, wanted));
   const int64_t rows = wanted / p.block_columns;
   const int64_t most = k.n * k.groups > 1 ? p.tile_rows : ceil_div(p.tile_rows, 2); // a single image makes two tasks at least
-  p.block_rows = rows < 1 ? 1 : rows > most ? most : rows;
+  // Up to half as many blocks more, if they hold fewer rows that do not exist.
+  const int64_t fewest = ceil_div(p.tile_rows, rows < 1 ? 1 : rows > most ? most : rows);
+  p.block_rows = ceil_div(p.tile_rows, fewest);
+  for (int64_t blocks = fewest + 1; blocks <= fewest + fewest / 2; ++blocks) {
+    const int64_t wanted_rows = ceil_div(p.tile_rows, blocks);
+    if (ceil_div(p.tile_rows, wanted_rows) * wanted_rows < ceil_div(p.tile_rows, p.block_rows) * p.block_rows) p.block_rows = wanted_rows;
+  }
   p.tiles = p.block_rows * p.block_columns;
   p.point_x = p.tiles * p.in + L;
   p.point_dy = p.tiles * p.out + L;
