@@ -1,4 +1,4 @@
-import { data, Generator, nn, ops, optim, seed, Tensor, train } from 'tautgrad';
+import { data, nn, ops, optim, seed, Tensor, train } from 'tautgrad';
 
 const [folder = 'photos', out = 'runs/example'] = process.argv.slice(2);
 const source = await data.prefetchFolder(folder, { patchSize: 32, seed: 1 }); // worker threads decode, crop, flip and turn
@@ -21,12 +21,11 @@ const trainer = new train.Trainer({
   schedule: (step, progress) => 0.01 * schedule(step, progress),
   steps: 200,
   batchSize: 8,
-  batch: async (step) => ({ step, patches: await source.batch(step, 8) }),
-  release: ({ patches }) => patches.release(),
-  loss: (network, { step, patches }) => {
-    const clean = Tensor.from(patches.clean, patches.shape); // the shared memory itself, no copy
-    const noise = new Generator(step).normal(patches.shape, { std: 0.1 }); // of the step alone: a resumed run sees the same
-    const noisy = ops.add(clean, noise);
+  batch: (step) => source.batch(step, 8),
+  release: (batch) => batch.release(),
+  inputs: (batch) => Tensor.from(batch.clean, batch.shape), // the shared memory itself, no copy
+  loss: (network, clean, random) => {
+    const noisy = ops.add(clean, random.normal(clean.shape, { std: 0.1 })); // of the batch's number alone: a resumed run sees the same
     return ops.mean(ops.square(ops.sub(ops.add(noisy, network.forward(noisy)), clean)));
   },
   clipNorm: 1,

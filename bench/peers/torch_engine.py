@@ -2,6 +2,7 @@
 and the peak memory."""
 import json, resource, sys, time
 import torch
+from torch_networks import Training
 
 torch.set_num_threads(int(sys.argv[1]))
 F = torch.nn.functional
@@ -26,23 +27,6 @@ def conv_run(c, data):
     if mask is None:
         return F.conv_transpose2d(x, wt, stride=s, padding=1, output_padding=s - 1) if c["transposed"] else F.conv2d(x, wt, stride=s, padding=p, groups=c["groups"])
     return torch.ops.aten.convolution_backward(g, x, wt, None, [s, s], [p, p], [1, 1], c["transposed"], [s - 1, s - 1] if c["transposed"] else [0, 0], c["groups"], mask)
-
-
-class UNet(torch.nn.Module):
-    def __init__(self, widths=(17, 34, 68)):
-        super().__init__()
-        a, b, c = widths
-        conv = lambda i, o, s=1: torch.nn.Conv2d(i, o, 3, stride=s, padding=1)
-        up = lambda i, o: torch.nn.ConvTranspose2d(i, o, 3, stride=2, padding=1, output_padding=1)
-        self.e1, self.d1, self.e2, self.d2, self.m = conv(1, a), conv(a, b, 2), conv(b, b), conv(b, c, 2), conv(c, c)
-        self.u2, self.f2, self.u1, self.f1, self.out = up(c, b), conv(2 * b, b), up(b, a), conv(2 * a, a), conv(a, 1)
-
-    def forward(self, x):
-        r = torch.relu
-        a = r(self.e1(x)); b = r(self.e2(r(self.d1(a)))); m = r(self.m(r(self.d2(b))))
-        b = r(self.f2(torch.cat([r(self.u2(m)), b], 1)))
-        a = r(self.f1(torch.cat([r(self.u1(b)), a], 1)))
-        return self.out(a) + x
 
 
 # Each: the shapes of the inputs to differentiate in, and the layer. Labels are drawn where the name asks for them.
@@ -77,23 +61,11 @@ def layer_run(c, data):
 
 
 def step_case(c):
-    if c["model"] == "unet":
-        net = UNet()
-    else:
-        norm = c["model"] == "dncnn-bn"
-        layers = [torch.nn.Conv2d(1, 64, 3, padding=1), torch.nn.ReLU()]
-        for _ in range(15):
-            layers += [torch.nn.Conv2d(64, 64, 3, padding=1, bias=not norm)] + [torch.nn.BatchNorm2d(64)] * norm + [torch.nn.ReLU()]
-        net = torch.nn.Sequential(*layers, torch.nn.Conv2d(64, 1, 3, padding=1))
-    return net, torch.optim.Adam(net.parameters()), torch.randn(8, 1, 64, 64), torch.randn(8, 1, 64, 64)
+    return Training(c["model"], 8, 64)
 
 
-def step_run(c, data):
-    net, adam, x, t = data
-    adam.zero_grad(set_to_none=True)
-    y = net(x) if c["model"] == "unet" else net(x) + x
-    (y - t).square().mean().backward()
-    adam.step()
+def step_run(c, training):
+    training.step()
 
 
 for line in sys.stdin:

@@ -53,11 +53,12 @@ private:
     const int64_t window = chunk_ + overlap_ + 1;
     const int32_t stride = tile_stride<T>(window);
     const int64_t size = count * stride + 64, arrays = weights_ ? 3 : 2;
-    T *memory = static_cast<T *>(
-        scratch(slot_, (arrays * size + 2 * count + 16) * int64_t(sizeof(T)) + count * int64_t(sizeof(UnfinishedLine<T>))));
+    T *memory = static_cast<T *>(scratch(slot_, (arrays * size + 16) * int64_t(sizeof(T)) + PieceList<T>::bytes(count) +
+                                                    count * int64_t(sizeof(UnfinishedLine<T>))));
     if (!memory) return 2;
     T *samples = memory + 16, *out = samples + size, *widths = weights_ ? out + size : nullptr;
-    T *lambdas = memory + arrays * size, *lengths = lambdas + count;
+    UnfinishedLine<T> *unfinished = reinterpret_cast<UnfinishedLine<T> *>(memory + arrays * size);
+    LineTile<T> tile{stride, samples, widths, out, PieceList<T>::at(unfinished + count, count), 0, true, unfinished, 0};
     for (int i = 1; i <= 4; ++i) {
       samples[-i] = 0;
       if (widths) widths[-i] = 0;
@@ -66,8 +67,7 @@ private:
       const int64_t begin = (first + i) * chunk_, left = n_ - begin;
       const bool open = left > chunk_ + overlap_;
       const int64_t length = open ? window : left;
-      lambdas[i] = lambda_;
-      lengths[i] = T(length);
+      tile.pieces.add_line(int32_t(i) * stride, int32_t(length), open, lambda_);
       T *to = samples + i * stride;
       if (stride_ == 1)
         __builtin_memcpy(to, x_ + begin, size_t(length) * sizeof(T));
@@ -80,18 +80,6 @@ private:
         }
     }
     mark_unset(out, count * stride);
-    LineTile<T> tile{int32_t(count),
-                     int32_t(window),
-                     stride,
-                     samples,
-                     widths,
-                     lambdas,
-                     true,
-                     out,
-                     step_allowance<T>(window),
-                     lengths,
-                     reinterpret_cast<UnfinishedLine<T> *>(lambdas + (2 * count + 15) / 16 * 16),
-                     0};
     if (weights_)
       walk_lines<T, true, true>(tile);
     else

@@ -53,7 +53,6 @@ template <class T> struct LinePlan {
   enum { TILE_SAMPLES = 32768 };
   int64_t n, inner, lines, per_tile, tiles;
   int32_t stride;
-  bool direct;
   explicit LinePlan(const tg_lines &g) : n(g.n), inner(g.inner), lines(g.outer * g.inner) {
     const int64_t lanes = 2 * Lanes<T>::width;
     per_tile = TILE_SAMPLES / (n > 0 ? n : 1) / lanes * lanes;
@@ -61,9 +60,6 @@ template <class T> struct LinePlan {
     if (inner > 1 && n <= 2048 && per_tile < 2 * lanes) per_tile = 2 * lanes; // four vectors of columns side by side: see line_tiles.h
     tiles = n > 0 ? (lines + per_tile - 1) / per_tile : 0;
     stride = tile_stride<T>(n);
-    // Rows are walked where they lie, unless lines far apart by a multiple of 1 KB would crowd into a few cache sets. Without AVX-512 the
-    // walk needs a value in front of its output.
-    direct = inner == 1 && REGISTER_BYTES == 64 && n * int64_t(sizeof(T)) % 1024 != 0;
   }
   int64_t offset(int64_t line) const { return line / inner * n * inner + line % inner; }
   int64_t edge_offset(int64_t line) const { return line / inner * (n - 1) * inner + line % inner; }
@@ -76,35 +72,34 @@ public:
 
   bool solve_tile(int64_t tile_index) const {
     const int64_t first = tile_index * p_.per_tile, rest = p_.lines - first, count = rest < p_.per_tile ? rest : p_.per_tile;
-    const bool direct = !weights_ && p_.direct && (first + count) * p_.n + Lanes<T>::width <= p_.lines * p_.n;
-    const int64_t size = direct ? 0 : count * p_.stride + 64, arrays = weights_ ? 3 : 2;
-    T *memory = static_cast<T *>(
-        scratch(SCRATCH_TILE, (arrays * size + count + 16) * int64_t(sizeof(T)) + count * int64_t(sizeof(UnfinishedLine<T>))));
+    const int64_t size = count * p_.stride + 64, arrays = weights_ ? 3 : 2, pieces = count * (p_.n / 3 + 1);
+    T *memory = static_cast<T *>(scratch(SCRATCH_TILE, (arrays * size + count + 32 + RoughLine<T>::edges(p_.n)) * int64_t(sizeof(T)) +
+                                                           PieceList<T>::bytes(pieces) + count * int64_t(sizeof(UnfinishedLine<T>))));
     if (!memory) return false;
     T *samples = memory + 16, *out = samples + size, *widths = weights_ ? out + size : nullptr; // 16: see LineTile
-    T *lambdas = memory + arrays * size;
-    UnfinishedLine<T> *unfinished = reinterpret_cast<UnfinishedLine<T> *>(lambdas + (count + 15) / 16 * 16);
+    T *lambdas = memory + arrays * size, *edges = lambdas + (count + 15) / 16 * 16;
+    UnfinishedLine<T> *unfinished = reinterpret_cast<UnfinishedLine<T> *>(edges + (RoughLine<T>::edges(p_.n) + 15) / 16 * 16);
 
-    bool uniform = true;
+    LineTile<T> tile{p_.stride, samples, widths, out, PieceList<T>::at(unfinished + count, pieces), int32_t(p_.n), true, unfinished, 0};
     for (int64_t i = 0; i < count; ++i) {
       lambdas[i] = lambda_[(first + i) * lambda_stride_];
-      uniform = uniform && lambdas[i] == lambdas[0];
+      tile.uniform = tile.uniform && lambdas[i] == lambdas[0];
     }
-    LineTile<T> tile{int32_t(count),          int32_t(p_.n), p_.stride,  samples, widths, lambdas, uniform, out,
-                     step_allowance<T>(p_.n), nullptr,       unfinished, 0};
-    if (direct) {
-      tile.stride = int32_t(p_.n);
-      tile.samples = x_ + first * p_.n;
-      tile.out = y_ + first * p_.n;
-      mark_unset(tile.out, count * p_.n);
-    } else {
-      stage(first, count, samples, widths, lambdas);
-      mark_unset(out, count * p_.stride);
+    tile.pieces.lambda[0] = lambdas[0];
+    stage(first, count, samples, widths, lambdas);
+    for (int32_t i = 0; i < count; ++i) {
+      const int32_t at = i * p_.stride;
+      if (!widths && RoughLine<T>(int32_t(p_.n), samples + at, lambdas[i], at, edges, out + at).cut(tile.pieces)) {
+        tile.whole = 0;
+        continue;
+      }
+      mark_unset(out + at, p_.n);
+      tile.pieces.add_line(at, int32_t(p_.n), false, lambdas[i]);
     }
     if (weights_)
-      walk_lines<T, true>(tile);
+      walk_lines<T, true, false>(tile);
     else
-      walk_lines<T, false>(tile);
+      walk_lines<T, false, false>(tile);
     for (int32_t i = 0; i < tile.unfinished_count; ++i) {
       const UnfinishedLine<T> &u = unfinished[i];
       const int64_t at = int64_t(u.line) * tile.stride;

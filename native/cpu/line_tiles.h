@@ -43,10 +43,15 @@ template <class T> int32_t tile_stride(int64_t n) {
   return int32_t((n + 2 * line - 1) / line | 1) * line; // up to a vector may be written behind the line
 }
 
-template <class T> void mark_unset(T *out, int64_t count) {
-  typename Unset<T>::Integer bits = Unset<T>::bits;
+template <class T> TG_INLINE T unset_value() {
+  const typename Unset<T>::Integer bits = Unset<T>::bits;
   T unset;
   __builtin_memcpy(&unset, &bits, sizeof unset);
+  return unset;
+}
+
+template <class T> void mark_unset(T *out, int64_t count) {
+  const T unset = unset_value<T>();
   for (int64_t i = 0; i < count; ++i) out[i] = unset;
 }
 

@@ -110,6 +110,7 @@ const tg_backend *make_table() {
   register_batch_norm(&t);
   register_softmax(&t);
   register_layer_norm(&t);
+  register_pool(&t);
   register_scale_blur(&t);
   register_conv_frame(&t);
   return &t;

@@ -112,6 +112,7 @@ void register_softplus(tg_backend *);
 void register_batch_norm(tg_backend *);
 void register_softmax(tg_backend *);
 void register_layer_norm(tg_backend *);
+void register_pool(tg_backend *);
 void register_scale_blur(tg_backend *);
 void register_conv_frame(tg_backend *);
 

@@ -1,9 +1,13 @@
 // Discrete Fourier transforms of lines whose length has small prime factors (native/kernels/fourier.h). A block transforms a few lines in
-// shared memory; longer lines go stage by stage through two buffers of device memory. Radices 4 and 2 are written out; of an odd radix a
-// thread computes one result, a short sum.
+// shared memory; longer lines go to cuFFT where it is found, else stage by stage through two buffers of device memory. Radices 4 and 2 are
+// written out; of an odd radix a thread computes one result, a short sum.
 #include "line_layout.cuh"
+#include "vendor.h"
 
 #include "../kernels/fourier.h"
+
+#include <cstdlib>
+#include <cstring>
 
 namespace tautgrad::cuda {
 namespace {
@@ -134,6 +138,47 @@ template <class T, bool Gather> __global__ void fourier_copy_kernel(tg_lines g, 
   }
 }
 
+// The same for cuFFT, which wants both parts together.
+template <class T, bool Gather>
+__global__ void fourier_interleave_kernel(tg_lines g, int64_t total, T scale, const T *re, const T *im, ComplexValue<T> *own, T *out_re,
+                                          T *out_im) {
+  for (int64_t e = global_thread(); e < total; e += all_threads()) {
+    const int64_t line = e / (g.n * g.inner) * g.inner + e % g.inner, at = line * g.n + e / g.inner % g.n;
+    if (Gather) {
+      own[at] = {re[e], im ? im[e] : T(0)};
+    } else {
+      const ComplexValue<T> v = own[at];
+      out_re[e] = scale * v.re;
+      out_im[e] = scale * v.im;
+    }
+  }
+}
+
+// TG_UNSUPPORTED where it does not compute: nothing was written then.
+template <class T> int transform_by_cufft(const tg_lines &g, int64_t direction, T scale, const T *re, const T *im, T *out_re, T *out_im) {
+  const int64_t lines = g.outer * g.inner, total = lines * g.n;
+  if (!cufft_usable()) return TG_UNSUPPORTED;
+  const Scratch memory(total * int64_t(sizeof(ComplexValue<T>)));
+  if (!memory.ok()) return TG_UNSUPPORTED;
+  auto *own = memory.as<ComplexValue<T>>();
+  int status =
+      run_kernel("fft", fourier_interleave_kernel<T, true>, blocks_for(total), THREADS, 0, g, total, scale, re, im, own, nullptr, nullptr);
+  if (status == TG_OK) status = cufft_lines(sizeof(T) == 4 ? TG_F32 : TG_F64, g.n, lines, direction, own);
+  if (status != TG_OK) return status;
+  return run_kernel("fft", fourier_interleave_kernel<T, false>, blocks_for(total), THREADS, 0, g, total, scale, nullptr, nullptr, own,
+                    out_re, out_im);
+}
+
+// A line that fits into a tile crosses memory twice here, six times by cuFFT with its copies; a longer one up to eight times and more.
+// Predicted, not measured (bench/gpu-notes.md): TAUTGRAD_CUDA_FFT=own or cufft takes the choice, for measurements.
+bool prefers_cufft(int64_t line_bytes) {
+  if (const char *wish = std::getenv("TAUTGRAD_CUDA_FFT")) {
+    if (!std::strcmp(wish, "own")) return false;
+    if (!std::strcmp(wish, "cufft")) return true;
+  }
+  return line_bytes > TILE_BYTES;
+}
+
 template <class T>
 int transform_long(const tg_lines &g, const FourierPlan &plan, T sign, T scale, const ComplexValue<T> *roots, const T *re, const T *im,
                    T *out_re, T *out_im) {
@@ -166,13 +211,17 @@ constexpr int64_t BLOCK_SAMPLES = 2048, LINES_ACROSS = 16;
 template <class T> int transform(const tg_lines &g, int64_t direction, double scale, const T *re, const T *im, T *out_re, T *out_im) {
   const int64_t lines = g.outer * g.inner;
   if (lines * g.n == 0) return TG_OK;
+  const int64_t line_bytes = 4 * tile_pitch(g.n) * int64_t(sizeof(T)), most = shared_memory_limit() / line_bytes;
+  if (prefers_cufft(line_bytes)) {
+    const int status = transform_by_cufft<T>(g, direction, T(scale), re, im, out_re, out_im);
+    if (status != TG_UNSUPPORTED) return status;
+  }
   const FourierPlan plan = fourier_plan(g.n);
   Scratch roots(g.n * int64_t(sizeof(ComplexValue<T>)));
   if (!roots.ok()) return fail("fft: out of memory for lines of %lld samples", (long long)g.n);
   const T sign = direction < 0 ? T(-1) : T(1);
   const int status = run_kernel("fft", roots_kernel<T>, blocks_for(g.n), THREADS, 0, g.n, double(sign), roots.as<ComplexValue<T>>());
   if (status != TG_OK) return status;
-  const int64_t line_bytes = 4 * tile_pitch(g.n) * int64_t(sizeof(T)), most = shared_memory_limit() / line_bytes;
   if (most == 0) return transform_long<T>(g, plan, sign, T(scale), roots.as<ComplexValue<T>>(), re, im, out_re, out_im);
   // As many lines as a tile of TILE_BYTES holds, but no fewer than one.
   const int64_t wanted = ceil_div(BLOCK_SAMPLES, g.n), across = g.inner > 1 && wanted < LINES_ACROSS ? LINES_ACROSS : wanted,

@@ -112,7 +112,7 @@ int set_option(int64_t option, int64_t value) {
 
 const char *libraries() {
   static thread_local std::string text;
-  text = cudnn_description() + "\n" + cublas_description();
+  text = cudnn_description() + "\n" + cublas_description() + "\n" + cufft_description();
   return text.c_str();
 }
 } // namespace

@@ -1,8 +1,9 @@
 /** Gather and its adjoint, scatter-add. */
 import { bind1, definePrimitive, type Primitive } from '../autodiff/index.js';
 import { kernels } from '../backend/index.js';
-import { checkAxis, formatShape, linesAlong, Tensor } from '../tensor/index.js';
+import { checkAxis, formatShape, linesAlong, Tensor, tensor, tidy } from '../tensor/index.js';
 import { checkTensor, code, zerosOf } from './common.js';
+import { indicesWithin } from './indices.js';
 
 export const gatherPrimitive: Primitive<{ axis: number }> = definePrimitive<{ axis: number }>({
   name: 'gather',
@@ -38,27 +39,38 @@ export const scatterAddPrimitive: Primitive<{ axis: number; extent: number }> = 
   linear: { inputs: [0], transpose: ([ct], [, index], { axis }) => [bind1(gatherPrimitive, [ct!, index!], { axis }), null] },
 });
 
-function checkIndex(index: Tensor, extent: number): void {
+/** The index as a tensor: an array is checked here, which spares waiting for the device. */
+function checkedIndex(index: Tensor | Int32Array, extent: number): Tensor {
+  if (index instanceof Int32Array) {
+    const bad = index.find((i) => i < 0 || i >= extent);
+    if (bad !== undefined) throw new RangeError(`Expected indices in [0, ${extent - 1}] but received ${bad}`);
+    return tensor(index);
+  }
   if (checkTensor(index, 'index').dtype !== 'int32' || index.rank !== 1) {
     throw new TypeError(`Expected an int32 tensor of rank 1 for index but received ${index.dtype} ${formatShape(index.shape)}`);
   }
-  for (const i of index.toTypedArray()) {
-    if (i < 0 || i >= extent) throw new RangeError(`Expected indices in [0, ${extent - 1}] but received ${i}`);
-  }
+  return indicesWithin(index, extent, 'indices');
 }
 
-/** The slices of x at `index` (int32, rank 1) along an axis. */
-export function gather(x: Tensor, index: Tensor, axis = 0): Tensor {
+/**
+ * The slices of x at `index` along an axis.
+ * @param index int32 of rank 1, or an Int32Array, which spares waiting for the device; entries in [0, extent of the axis)
+ */
+export function gather(x: Tensor, index: Tensor | Int32Array, axis = 0): Tensor {
   const at = checkAxis(axis, checkTensor(x).rank);
-  checkIndex(index, x.shape[at] as number);
-  return bind1(gatherPrimitive, [x, index], { axis: at });
+  return tidy(() => bind1(gatherPrimitive, [x, checkedIndex(index, x.shape[at] as number)], { axis: at }));
 }
 
-/** A tensor of zeros with `extent` slices along the axis, to which the slices of x are added at `index`. */
-export function scatterAdd(x: Tensor, index: Tensor, extent: number, axis = 0): Tensor {
+/**
+ * A tensor of zeros with `extent` slices along the axis, to which the slices of x are added at `index`.
+ * @param index int32 of rank 1, or an Int32Array, which spares waiting for the device; entries in [0, extent)
+ */
+export function scatterAdd(x: Tensor, index: Tensor | Int32Array, extent: number, axis = 0): Tensor {
   const at = checkAxis(axis, checkTensor(x).rank);
   if (!Number.isInteger(extent) || extent < 0) throw new RangeError(`Expected an integer >= 0 for extent but received ${String(extent)}`);
-  checkIndex(index, extent);
-  if (index.size !== x.shape[at]) throw new RangeError(`Expected ${x.shape[at]} indices but received ${index.size}`);
-  return bind1(scatterAddPrimitive, [x, index], { axis: at, extent });
+  return tidy(() => {
+    const checked = checkedIndex(index, extent);
+    if (checked.size !== x.shape[at]) throw new RangeError(`Expected ${x.shape[at]} indices but received ${checked.size}`);
+    return bind1(scatterAddPrimitive, [x, checked], { axis: at, extent });
+  });
 }

@@ -1,5 +1,5 @@
 /** Padding by the image's own values: each mode is a gather, so its adjoint, a scatter, is exact. */
-import { type Tensor, tensor, tidy } from '../tensor/index.js';
+import { type Tensor, tidy } from '../tensor/index.js';
 import { checkTensor } from './common.js';
 import { gather, scatterAdd } from './gather.js';
 import { narrow, pad } from './movement.js';
@@ -34,8 +34,8 @@ function checkPadding(x: Tensor, widths: readonly (readonly [number, number])[],
 }
 
 /** For each sample of a line of `extent` after padding, the sample that it copies. */
-function origins([before, after]: readonly [number, number], extent: number, mode: Exclude<PaddingMode, 'zero'>): Tensor {
-  return tensor(Int32Array.from({ length: before + extent + after }, (_, k) => source[mode](k - before, extent)));
+function origins([before, after]: readonly [number, number], extent: number, mode: Exclude<PaddingMode, 'zero'>): Int32Array {
+  return Int32Array.from({ length: before + extent + after }, (_, k) => source[mode](k - before, extent));
 }
 
 /** One pair per axis of x, zeros for the leading ones. */

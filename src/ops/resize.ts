@@ -38,7 +38,11 @@ export function resize2d(x: Tensor, options: ResizeOptions): Tensor {
 
 function nearest(x: Tensor, axis: number, n: number): Tensor {
   const from = x.shape[axis] as number;
-  return gather(x, tensor(Int32Array.from({ length: n }, (_, i) => Math.min(from - 1, Math.floor((i * from) / n)))), axis);
+  return gather(
+    x,
+    Int32Array.from({ length: n }, (_, i) => Math.min(from - 1, Math.floor((i * from) / n))),
+    axis,
+  );
 }
 
 function linear(x: Tensor, axis: number, n: number, alignCorners: boolean): Tensor {
@@ -55,5 +59,5 @@ function linear(x: Tensor, axis: number, n: number, alignCorners: boolean): Tens
   }
   const along = (values: Float64Array): Tensor =>
     reshape(tensor(values, { dtype: x.dtype }), [n, ...new Array<number>(x.rank - 1 - axis).fill(1)]);
-  return add(mul(gather(x, tensor(low), axis), along(weight.map((w) => 1 - w))), mul(gather(x, tensor(high), axis), along(weight)));
+  return add(mul(gather(x, low, axis), along(weight.map((w) => 1 - w))), mul(gather(x, high, axis), along(weight)));
 }

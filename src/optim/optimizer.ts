@@ -127,8 +127,8 @@ export abstract class Optimizer {
       }
       this.#table.set(row++, value, { value, source: gradient, first: first?.get(name), second: second?.get(name), group });
     }
-    if (row === 0) return;
     this.steps++;
+    if (row === 0) return;
     tidy(() => {
       const { parts } = this.#table;
       const [{ value }] = this.#members.values() as unknown as readonly [Member];

@@ -23,13 +23,15 @@ const TRAINING = `
     ...(process.env.OPTIMIZER === 'sgd' && { momentum: 0.9, nesterov: true, dampening: 0 }),
     groups: [{ match: /bias/, learningRateScale: 0.5, weightDecay: 0 }],
   });
+  const average = new optim.MovingAverage(model.namedParameters(), 0.9);
   const step = (x) => {
     const { value, gradients } = nn.valueAndGrad(model, () => {
       const keep = ops.compare.lt(noise.uniform(x.shape), 0.8);
       const noisy = ops.select(keep, ops.add(x, noise.normal(x.shape, { std: 0.1 })), 0);
       return ops.mean(ops.square(ops.sub(model.forward(noisy), x)));
     });
-    optimizer.step(gradients);
+    optimizer.step(gradients, { clipNorm: 0.4 });
+    average.update();
     return { loss: value };
   };
   const run = process.env.CAPTURE ? train.capture(step) : step;
@@ -48,9 +50,34 @@ const TRAINING = `
   }
   for (const t of model.stateDict().values()) add(t);
   for (const t of optimizer.state().tensors.values()) add(t);
+  for (const t of average.values.values()) add(t);
   console.log(hash.digest('hex'), optimizer.stepCount, JSON.stringify(noise.state), new Set(losses).size);`;
 
 describe('captured steps', () => {
+  it('may fall back to running, with the reason, once', () => {
+    const { output } = onDevice(
+      library,
+      `
+      import { ops, tensor, tidy, train } from $PACKAGE;
+      const step = train.capture((x) => ops.mul(x, ops.sum(x).item()), { fallback: (reason) => console.log('because:', reason) });
+      const x = tensor([1, 2]);
+      console.log([1, 2, 3, 4].map(() => tidy(() => step(x).dataSync().join())).join(' '));
+      // A checked index is read back, but for the replays; labels of classes too.
+      const index = tensor(Int32Array.of(1, 0, 1));
+      const pick = train.capture((y, i) => [ops.gather(y, i), ops.scatterAdd(y, i, 2), ops.crossEntropy(ops.reshape(y, [1, 3]), tensor(Int32Array.of(2)))]);
+      const y = tensor([10, 20, 30]);
+      for (let k = 0; k < 3; k++) console.log(tidy(() => pick(y, index).map((t) => t.dataSync().join()).join(' ')));
+      // Out of range only in a replay: the nearer end, not somebody else's memory.
+      console.log(tidy(() => pick(y, tensor(Int32Array.of(-5, 1, 999999)))[0].dataSync().join()));`,
+    );
+    const lines = output.trim().split('\n');
+    expect(lines[0]).toMatch(/^because: .*cannot be part of a captured step/);
+    expect(lines[1]).toBe('3,6 3,6 3,6 3,6');
+    expect(lines[2]).toMatch(/^20,10,20 20,40 /);
+    expect(new Set(lines.slice(2, 5)).size).toBe(1);
+    expect(lines[5]).toBe('10,20,30');
+  }, 60_000);
+
   it.each(['adam', 'adamw', 'sgd'])(
     'replay the bits of %s step by step: losses, weights, statistics, random streams, counts',
     (optimizer) => {

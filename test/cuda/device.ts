@@ -19,23 +19,28 @@ export interface DeviceOptions {
   environment?: Record<string, string>;
 }
 
+/** The environment of a process whose GPU is the emulated one; which device it starts on is its own affair. */
+export function emulatedGpu(library: string, { seed = 1, asynchronous = false, environment = {} }: DeviceOptions = {}): NodeJS.ProcessEnv {
+  return {
+    ...process.env,
+    TAUTGRAD_CUDA_LIBRARY: library,
+    TAUTGRAD_EMULATION_SEED: String(seed),
+    TAUTGRAD_EMULATION_ASYNC: asynchronous ? '1' : '',
+    ...environment,
+  };
+}
+
+/** Runs Node on the emulated GPU. */
+export function runNode(library: string, args: readonly string[], options?: DeviceOptions): { status: number | null; output: string } {
+  const { status, stdout, stderr } = spawnSync(process.execPath, args, { cwd: root, encoding: 'utf8', env: emulatedGpu(library, options) });
+  return { status, output: stdout + stderr };
+}
+
 /** Runs a module on the device 'cuda'; `$PACKAGE` and `$BACKEND` in it stand for what it can import. */
 export function onDevice(library: string, script: string, options: DeviceOptions = {}): { status: number | null; output: string } {
-  const { seed = 1, asynchronous = false, environment = {} } = options;
   const code = script
     .replaceAll('$PACKAGE', JSON.stringify(join(root, 'dist/index.js')))
     .replaceAll('$BACKEND', JSON.stringify(join(root, 'dist/backend/index.js')));
-  const { status, stdout, stderr } = spawnSync(process.execPath, ['--expose-gc', '--input-type=module', '-e', code], {
-    cwd: root,
-    encoding: 'utf8',
-    env: {
-      ...process.env,
-      TAUTGRAD_CUDA_LIBRARY: library,
-      TAUTGRAD_DEVICE: 'cuda',
-      TAUTGRAD_EMULATION_SEED: String(seed),
-      TAUTGRAD_EMULATION_ASYNC: asynchronous ? '1' : '',
-      ...environment,
-    },
-  });
-  return { status, output: stdout + stderr };
+  const environment = { TAUTGRAD_DEVICE: 'cuda', ...options.environment };
+  return runNode(library, ['--expose-gc', '--input-type=module', '-e', code], { ...options, environment });
 }

@@ -1,4 +1,4 @@
-/** cuDNN and cuBLAS by stand-ins that compute on the host (vendor-stub.cpp): found, called, cached, captured, refused, replaced. */
+/** cuDNN, cuBLAS and cuFFT by stand-ins that compute on the host (vendor-stub.cpp): found, called, cached, captured, refused, replaced. */
 import { execFileSync } from 'node:child_process';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -63,6 +63,96 @@ const PRODUCTS = `
   }
   console.log(worst < 1 ? 'agrees' : 'off by ' + worst);
   console.log(devices()[1].libraries.join('\\n'));`;
+
+/** Transforms both ways, along two axes, of short lines and of one that no tile holds, with derivatives; largest error beside the CPU. */
+const TRANSFORMS = `
+  import { devices, grad, ops, randn, seed, setDevice, tidy } from $PACKAGE;
+  let worst = 0;
+  for (const dtype of ['float32', 'float64']) {
+    seed(3);
+    setDevice('cpu');
+    const operands = [[3, 12, 5], [2, 4096], [2, 3, 10]].map((shape) => [randn(shape, dtype), randn(shape, dtype)]);
+    const compute = (device) => tidy(() => {
+      setDevice(device);
+      const results = [];
+      for (const [i, axes] of [-2, -1, [1, 2]].entries()) {
+        const [re, im] = operands[i].map((t) => t.to(device));
+        for (let again = 0; again < 2; again++) {
+          const z = ops.fft({ re, im }, { axes });
+          const back = ops.ifft(z, { axes, norm: 'ortho' });
+          const real = ops.fft(re, { axes });
+          const slope = grad((x) => { const y = ops.fft(x, { axes }); return ops.sum(ops.add(ops.mul(y.re, re), ops.mul(ops.square(y.im), 0.1))); })(re);
+          results.push(z.re, z.im, back.re, back.im, real.re, real.im, slope);
+        }
+      }
+      return results.map((t) => t.toTypedArray().slice());
+    });
+    const [expected, got] = [compute('cpu'), compute('cuda')];
+    for (const [i, a] of expected.entries()) {
+      const scale = a.reduce((most, v) => Math.max(most, Math.abs(v)), 0);
+      for (const [k, v] of a.entries()) worst = Math.max(worst, Math.abs(v - got[i][k]) / scale / (dtype === 'float32' ? 1e-5 : 1e-12));
+    }
+  }
+  console.log(worst < 1 ? 'agrees' : 'off by ' + worst);
+  console.log(devices()[1].libraries[2]);`;
+
+describe('cuFFT', () => {
+  it('transforms long lines, or all where that is wished, with one plan for each shape', () => {
+    const environment = { TAUTGRAD_CUFFT: stub('cufft-good', '-DSTUB_CUFFT'), STUB_REPORT: '1' };
+    const { output } = onDevice(library, TRANSFORMS, { environment });
+    expect(output).toMatch(/^agrees\ncuFFT 12\.0\.0 \(.*libcufft-good\.so\)\n/);
+    // One shape of two types; five transforms a round (two of the slope's), two rounds.
+    expect(output).toContain('stub: 2 plans, 20 transforms');
+    const all = onDevice(library, TRANSFORMS, { environment: { ...environment, TAUTGRAD_CUDA_FFT: 'cufft' }, seed: 2 }).output;
+    expect(all).toMatch(/^agrees\n/);
+    expect(all).toContain('stub: 8 plans, 80 transforms');
+    expect(onDevice(library, TRANSFORMS, { environment: { ...environment, TAUTGRAD_CUDA_FFT: 'own' } }).output).not.toContain('plans');
+    const late = { environment: { ...environment, TAUTGRAD_CUDA_FFT: 'cufft' }, asynchronous: true };
+    expect(onDevice(library, TRANSFORMS, late).output).toMatch(/^agrees\n/);
+  }, 120_000);
+
+  it('is part of captured steps, on their stream and in memory that they hold', () => {
+    const environment = { TAUTGRAD_CUFFT: stub('cufft-captured', '-DSTUB_CUFFT'), TAUTGRAD_CUDA_FFT: 'cufft' };
+    const script = `
+      import { full, ops, randn, seed, tidy, train } from $PACKAGE;
+      import { addon } from $BACKEND;
+      seed(1);
+      const forward = (x) => ops.ifft(ops.fft(ops.mul(x, 2), { axes: [0, 1] }), { axes: [0, 1] });
+      const step = train.capture((x) => forward(x).re);
+      const results = [];
+      for (let k = 0; k < 4; k++) {
+        tidy(() => {
+          results.push(step(randn([6, 8])).toTypedArray().join());
+          addon.trim();
+          for (let i = 0; i < 50; i++) full([600], -1);
+        });
+      }
+      seed(1);
+      for (let k = 0; k < 4; k++) tidy(() => console.log(forward(randn([6, 8])).re.toTypedArray().join() === results[k]));`;
+    for (const asynchronous of [false, true]) {
+      expect(onDevice(library, script, { environment, asynchronous }).output).toBe('true\ntrue\ntrue\ntrue\n');
+    }
+  }, 60_000);
+
+  it.each([
+    [
+      'too old',
+      ['-DSTUB_VERSION=10200'],
+      /cuFFT: .*libbroken\.so is not used: version 11 or newer is needed, this one answers 10200; own kernels/,
+    ],
+    ['lacking a symbol', ['-DSTUB_WITHOUT_STREAM'], /is not used: it lacks cufftSetStream; own kernels serve/],
+    ['without a plan', ['-DSTUB_REFUSES'], /cuFFT 12\.0\.0/],
+  ])(
+    'that is %s leaves the work to our kernels',
+    (_, flags, notice) => {
+      const environment = { TAUTGRAD_CUFFT: stub('broken', '-DSTUB_CUFFT', ...flags), TAUTGRAD_CUDA_FFT: 'cufft' };
+      const { output } = onDevice(library, TRANSFORMS, { environment });
+      expect(output).toMatch(/^agrees\n/);
+      expect(output).toMatch(notice);
+    },
+    60_000,
+  );
+});
 
 describe('cuDNN and cuBLAS', () => {
   it('compute what they can, with the first deterministic algorithm, searched once for each shape', () => {
@@ -160,9 +250,12 @@ describe('cuDNN and cuBLAS', () => {
 
   it('that are missing, or turned off, are named as such by `tautgrad info`', () => {
     const cli = `process.argv = [process.execPath, 'tautgrad', 'info']; await import(${JSON.stringify(new URL('../../dist/cli/main.js', import.meta.url).pathname)});`;
-    const { output } = onDevice(library, cli, { environment: { TAUTGRAD_CUDNN: '/nowhere/libcudnn.so', TAUTGRAD_CUBLAS: 'off' } });
+    const { output } = onDevice(library, cli, {
+      environment: { TAUTGRAD_CUDNN: '/nowhere/libcudnn.so', TAUTGRAD_CUBLAS: 'off', TAUTGRAD_CUFFT: 'off' },
+    });
     expect(output).toMatch(/GPU: +emulated GPU/);
     expect(output).toMatch(/cuDNN: TAUTGRAD_CUDNN names a file that cannot be opened: .*nowhere.*; own kernels serve/);
     expect(output).toContain('cuBLAS: turned off by TAUTGRAD_CUBLAS; own kernels serve');
+    expect(output).toContain('cuFFT: turned off by TAUTGRAD_CUFFT; own kernels serve');
   }, 60_000);
 });

@@ -1,7 +1,8 @@
-// Stand-ins for cuDNN and cuBLAS, for tests of how they are found, called and replaced. They convolve and multiply really, on the host, in
-// the order of the emulated stream. Macros make the broken ones: STUB_VERSION (cuDNN's number), STUB_WITHOUT_GROUPS (a symbol is missing),
-// STUB_REFUSES (no algorithm runs). What was called is counted and printed at the end of the process when STUB_REPORT is set (compute: the last
-// product's, plus 1000 where its factors were bfloat16).
+// Stand-ins for cuDNN, cuBLAS (STUB_CUBLAS) and cuFFT (STUB_CUFFT), for tests of how they are found, called and replaced. They convolve,
+// multiply and transform really, on the host, in the order of the emulated stream. Macros make the broken ones: STUB_VERSION (cuDNN's
+// number), STUB_WITHOUT_GROUPS (a symbol is missing), STUB_REFUSES (no algorithm runs). What was called is counted and printed at the end of the
+// process when STUB_REPORT is set (compute: the last product's, plus 1000 where its factors were bfloat16).
+#include <cmath>
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
@@ -17,9 +18,10 @@
 namespace {
 
 struct Counts {
-  int convolutions[3] = {}, searches = 0, products = 0, math = -1, compute = -1;
+  int convolutions[3] = {}, searches = 0, products = 0, math = -1, compute = -1, plans = 0, transforms = 0;
   ~Counts() {
-    if (std::getenv("STUB_REPORT"))
+    if (std::getenv("STUB_REPORT") && plans > 0) std::fprintf(stderr, "stub: %d plans, %d transforms\n", plans, transforms);
+    if (std::getenv("STUB_REPORT") && plans == 0)
       std::fprintf(stderr, "stub: %d forward, %d data, %d weights, %d searches, %d products, math %d, compute %d\n", convolutions[0],
                    convolutions[1], convolutions[2], searches, products, math, compute);
   }
@@ -117,7 +119,7 @@ int workspace_of(int algorithm, size_t *bytes) { return *bytes = 4096, algorithm
 
 } // namespace
 
-#ifndef STUB_CUBLAS
+#if !defined(STUB_CUBLAS) && !defined(STUB_CUFFT)
 EXPORT size_t cudnnGetVersion() { return STUB_VERSION; }
 EXPORT const char *cudnnGetErrorString(int) { return "stub error"; }
 EXPORT int cudnnCreate(Handle **h) { return *h = new Handle, 0; }
@@ -164,7 +166,7 @@ STUB_PASS(1, cudnnConvolutionBackwardData, cudnnFindConvolutionBackwardDataAlgor
           cudnnGetConvolutionBackwardDataWorkspaceSize, r, a, b)
 STUB_PASS(2, cudnnConvolutionBackwardFilter, cudnnFindConvolutionBackwardFilterAlgorithmEx, cudnnGetConvolutionBackwardFilterAlgorithm_v7,
           cudnnGetConvolutionBackwardFilterWorkspaceSize, a, r, b)
-#else
+#elif defined(STUB_CUBLAS)
 EXPORT int cublasCreate_v2(Handle **h) { return *h = new Handle, 0; }
 EXPORT int cublasGetVersion_v2(Handle *, int *version) { return *version = 130100, 0; }
 EXPORT int cublasSetStream_v2(Handle *h, void *stream) { return h->stream = stream, 0; }
@@ -211,4 +213,68 @@ EXPORT int cublasGemmStridedBatchedEx(Handle *h, int ta, int tb, int m, int n, i
   });
   return 0;
 }
+#else
+namespace {
+struct Transform {
+  long long n = 0, lines = 0;
+  int type = 0;
+  void *work = nullptr, *stream = nullptr;
+  bool own_memory = true;
+} transforms[1000];
+constexpr size_t WORK = 512;
+
+template <class T> int transform(int plan, void *from, void *to, int direction, int type) {
+  const Transform t = transforms[plan];
+  if (t.type != type || !t.stream || !t.work || t.own_memory) return 4;
+  ++counts.transforms;
+  enqueue(t.stream, [=] {
+    std::memset(t.work, 0xAB, WORK);
+    T *line = static_cast<T *>(from), *sums = new T[2 * t.n];
+    double *cosine = new double[t.n], *sine = new double[t.n];
+    for (long long k = 0; k < t.n; ++k) {
+      const double angle = direction * 6.283185307179586476925 * double(k) / double(t.n);
+      cosine[k] = std::cos(angle);
+      sine[k] = std::sin(angle);
+    }
+    for (long long l = 0; l < t.lines; ++l, line += 2 * t.n) {
+      for (long long k = 0; k < t.n; ++k) {
+        double re = 0, im = 0;
+        for (long long j = 0; j < t.n; ++j) {
+          const double c = cosine[j * k % t.n], s = sine[j * k % t.n];
+          re += line[2 * j] * c - line[2 * j + 1] * s;
+          im += line[2 * j] * s + line[2 * j + 1] * c;
+        }
+        sums[2 * k] = T(re);
+        sums[2 * k + 1] = T(im);
+      }
+      std::memcpy(static_cast<T *>(to) + l * 2 * t.n, sums, size_t(2 * t.n) * sizeof(T));
+    }
+    delete[] sums;
+    delete[] cosine;
+    delete[] sine;
+  });
+  return 0;
+}
+} // namespace
+EXPORT int cufftGetVersion(int *version) { return *version = STUB_VERSION == 92400 ? 12000 : STUB_VERSION, 0; }
+EXPORT int cufftCreate(int *plan) { return *plan = ++counts.plans, 0; }
+EXPORT int cufftDestroy(int) { return 0; }
+EXPORT int cufftSetAutoAllocation(int plan, int automatic) { return transforms[plan].own_memory = automatic != 0, 0; }
+EXPORT int cufftMakePlanMany64(int plan, int rank, long long *n, long long *, long long istride, long long idist, long long *,
+                               long long ostride, long long odist, int type, long long batch, size_t *work) {
+#ifdef STUB_REFUSES
+  return 5;
+#endif
+  transforms[plan].n = *n;
+  transforms[plan].lines = batch;
+  transforms[plan].type = type;
+  *work = WORK;
+  return rank == 1 && istride == 1 && ostride == 1 && idist == *n && odist == *n ? 0 : 5;
+}
+EXPORT int cufftSetWorkArea(int plan, void *work) { return transforms[plan].work = work, 0; }
+#ifndef STUB_WITHOUT_STREAM
+EXPORT int cufftSetStream(int plan, void *stream) { return transforms[plan].stream = stream, 0; }
+#endif
+EXPORT int cufftExecC2C(int plan, void *from, void *to, int direction) { return transform<float>(plan, from, to, direction, 0x29); }
+EXPORT int cufftExecZ2Z(int plan, void *from, void *to, int direction) { return transform<double>(plan, from, to, direction, 0x69); }
 #endif

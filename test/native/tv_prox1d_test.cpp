@@ -361,9 +361,35 @@ template <class T> void smooth_lines(uint64_t seed, int trials) {
     }
   }
 }
+
+// Noise above lambda is cut at its certain jumps and its short pieces are solved apart. Bitwise as by the whole walk, which weights of 1
+// take; optimal too.
+template <class T> void rough_lines(uint64_t seed) {
+  check::Random random(seed);
+  for (int trial = 0; trial < 600; ++trial) {
+    const tg_lines g{1 + random.below(40), 1 + random.below(trial % 3 ? 300 : 900), trial % 4 == 3 ? 1 + random.below(40) : 1};
+    const int64_t lines = g.outer * g.inner;
+    std::vector<T> x(size_t(lines * g.n)), lambda(size_t(lines), T(0)), ones(size_t(lines * (g.n - 1)), T(1));
+    const double offset = trial % 5 == 4 ? 1000 : 0, shared = 0.5 * random.uniform();
+    for (T &v : lambda) v = T(trial % 2 ? shared : 0.5 * random.uniform());
+    for (T &v : x) {
+      v = T(offset + (trial % 7 == 6 ? 0.25 * double(random.below(16)) : random.normal()));
+      if (trial % 11 == 10 && random.below(500) == 0) v = std::numeric_limits<T>::quiet_NaN();
+      if (trial % 13 == 12 && random.below(200) == 0) v = T(1000 * random.normal());
+    }
+    if (trial % 9 == 8) // a smooth stretch
+      for (int64_t i = 0; i < lines * g.n; ++i)
+        if (i / 90 % 3 == 2) x[size_t(i)] = T(0.01 * double(i % 90));
+    const auto y = prox<T>(g, x, lambda), whole = prox<T>(g, x, lambda, &ones);
+    CHECK(std::memcmp(y.data(), whole.data(), y.size() * sizeof(T)) == 0);
+    if (trial % 11 != 10) certify<T>(g, x, y, lambda, nullptr);
+  }
+}
 } // namespace
 
 int main() {
+  rough_lines<double>(51);
+  rough_lines<float>(52);
   long_lines<double>(41);
   long_lines<float>(42);
   certified_vectors();

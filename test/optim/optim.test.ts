@@ -61,6 +61,59 @@ describe('optimisers', () => {
     });
   }
 
+  it.each(['float32', 'float64'] as const)('clip by the global norm as clipByGlobalNorm does: %s', (dtype) => {
+    tidy(() => {
+      // Of both dtypes together, and more of them than a launch on the GPU takes.
+      const make = (): Map<string, nn.Parameter> =>
+        new Map(
+          Array.from({ length: 90 }, (_, k) => [
+            `p${k}`,
+            new nn.Parameter(ops.cast(normal([k % 7 || 5000], k + 1), k === 3 ? 'float64' : dtype)),
+          ]),
+        );
+      const gradients = new Map([...make()].map(([name, { value }], k) => [name, ops.mul(value, k === 5 ? 3 : 0.5)]));
+      const norm = optim.globalNorm(gradients);
+      expect(norm).toBeCloseTo(Math.hypot(...[...gradients.values()].flatMap(values)), 6);
+      for (const limit of [norm / 7, norm * 2]) {
+        for (const groups of [[], [{ match: /^p1/, learningRateScale: 0.1, weightDecay: 0.2 }]]) {
+          const [a, b] = [make(), make()];
+          const [one, two] = [a, b].map((parameters) => new optim.Adam(parameters, { learningRate: 0.1, epsilon: 1e-3, groups })) as [
+            optim.Adam,
+            optim.Adam,
+          ];
+          for (let k = 0; k < 3; k++) {
+            one.step(gradients, { clipNorm: limit });
+            two.step(optim.clipByGlobalNorm(gradients, limit).gradients);
+          }
+          for (const [name, { value }] of a) {
+            const other = values(b.get(name)!.value);
+            const worst = values(value).reduce((most, v, i) => Math.max(most, Math.abs(v - (other[i] as number))), 0);
+            expect(worst).toBeLessThan(dtype === 'float32' ? 1e-6 : 1e-12);
+          }
+        }
+      }
+      expect(() => new optim.SGD(make()).step(gradients, { clipNorm: 0 })).toThrow('Expected a number > 0 for clipNorm but received 0');
+      expect(optim.globalNorm(new Map())).toBe(0);
+      expect(() => optim.globalNorm(new Map([['i', tensor(Int32Array.of(1))]]))).toThrow(
+        'Expected float32 or float64 for the gradient of i but received int32',
+      );
+    });
+  });
+
+  it('leave nothing behind, also without a parameter to train', () => {
+    const { w, params } = make();
+    const before = memory().tensors;
+    const adam = new optim.Adam(params);
+    run(adam, 3);
+    tidy(() => adam.step(new Map([['w', tensor(gradient(0), { dtype: 'float64' })]]), { clipNorm: 0.1 }));
+    adam.dispose();
+    expect(memory().tensors).toBe(before);
+    w.trainable = false;
+    const idle = new optim.SGD(params);
+    idle.step(new Map(), { clipNorm: 1 });
+    expect([idle.stepCount, values(w.value).length]).toEqual([1, 3]);
+  });
+
   it('continue from their saved state', () => {
     const [a, b] = [make(), make()];
     const straight = new optim.Adam(a.params);

@@ -100,7 +100,7 @@ describe("method 'dykstra' and 'pixels'", () => {
     seed(6);
     tidy(() => {
       // Steep noise under weights just below what makes Dykstra the first choice: the descent alone needs thousands of sweeps.
-      const x = f64([120, 130]);
+      const x = f64([200, 200]);
       const lambda = 2 * values(ops.mean(ops.abs(ops.difference(x, -1))))[0]! * 0.98;
       const report = (options: tv.Prox2dOptions) => tv.solve2d(x, lambda, { tolerance: 6e-7, maxIterations: 3000, ...options });
       const [auto, pixels, dykstra] = [report({}), report({ method: 'pixels' }), report({ method: 'dykstra' })];

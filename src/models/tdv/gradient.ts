@@ -15,7 +15,7 @@ import {
   reshape,
   sum,
 } from '../../ops/index.js';
-import { type Tensor, tensor, tidy } from '../../tensor/index.js';
+import { type Tensor, tidy } from '../../tensor/index.js';
 import { checkImages, down, up, variationOf } from './energy.js';
 import type { MacroWeights, MicroWeights, Weights } from './weights.js';
 
@@ -69,7 +69,7 @@ function constantBack(g: Tensor, K2: Tensor, like: Tensor): Tensor {
   return tidy(() => {
     const [, , h, w] = like.shape as [number, number, number, number];
     const small = convReplicateTranspose2d(broadcastTo(g, [1, g.shape[1] as number, 3, 3]), K2);
-    const zones = (n: number): Tensor => tensor(Int32Array.from({ length: n }, (_, i) => (i === 0 ? 0 : i === n - 1 ? 2 : 1)));
+    const zones = (n: number): Int32Array => Int32Array.from({ length: n }, (_, i) => (i === 0 ? 0 : i === n - 1 ? 2 : 1));
     // Columns first: what is gathered last are whole rows.
     return broadcastTo(gather(gather(small, zones(w), 3), zones(h), 2), like.shape);
   });

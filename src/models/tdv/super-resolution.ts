@@ -6,7 +6,7 @@ import { customJvp } from '../../autodiff/index.js';
 import type { TrainingBatch } from '../../data/index.js';
 import { bicubicResize, type LinearOperator } from '../../inverse/index.js';
 import { conjugateGradients } from '../../linalg/index.js';
-import { add, div, mean, mul, sqrt, square, sub } from '../../ops/index.js';
+import { add, div, mean, mul, sqrt, square, stopGradient, sub } from '../../ops/index.js';
 import { type ParameterGroup, projections } from '../../optim/index.js';
 import { type Tensor, tidy } from '../../tensor/index.js';
 import type { Trainer } from '../../train/index.js';
@@ -73,12 +73,10 @@ export function superResolutionTrainer({ model, source, ...options }: SuperResol
   const { scale } = model.options;
   // Refuses a side that is no multiple of the scale, before the training.
   downsampling([source.patchSize, source.patchSize], scale).dispose();
-  let mse: Tensor | null = null;
-  // d mean sqrt(u² + ε²) = mean(u du / sqrt(u² + ε²)). The rule sees u with its data, which the log wants, too.
+  // d mean sqrt(u² + ε²) = mean(u du / sqrt(u² + ε²)).
   const l1 = customJvp(
     (u: Tensor) => mean(sqrt(add(square(u), EPSILON ** 2))),
     ([u], [du]) => {
-      mse = mean(square(u));
       const length = sqrt(add(square(u), EPSILON ** 2));
       return { value: mean(length), tangent: mean(mul(div(u, length), du)) };
     },
@@ -93,10 +91,10 @@ export function superResolutionTrainer({ model, source, ...options }: SuperResol
     settings: { scale },
     loss: (_, target) => {
       const operator = downsampling([source.patchSize, source.patchSize], scale);
-      const loss = l1(sub(superResolve(model, operator, operator.apply(target)), target));
+      const error = sub(superResolve(model, operator, operator.apply(target)), target);
       return {
-        loss,
-        values: { mse: mse as unknown as Tensor },
+        loss: l1(error),
+        values: { mse: mean(square(stopGradient(error))) },
         metrics: (_, values) => ({
           psnr: -10 * Math.log10(values.mse as number),
           T: model.T.value.item(),
