@@ -29,6 +29,7 @@
       "native/cpu/log_student.cpp",
       "native/cpu/softplus.cpp",
       "native/cpu/batch_norm.cpp",
+      "native/cpu/pool.cpp",
       "native/cpu/layer_norm.cpp",
       "native/cpu/softmax.cpp",
       "native/cpu/tridiagonal.cpp",

@@ -13,11 +13,11 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
+import { sections as choices } from './gpu/choice.mjs';
 import { startPeer } from './peers/process.mjs';
 
-const { allowTF32, data, devices, Generator, grad, memory, models, nn, ops, optim, randn, seed, setDevice, tidy, train, tv } = await import(
-  new URL('../dist/index.js', import.meta.url).href
-);
+const api = await import(new URL('../dist/index.js', import.meta.url).href);
+const { allowTF32, data, devices, Generator, grad, memory, models, nn, ops, optim, randn, seed, setDevice, tidy, train, tv } = api;
 const { addon } = await import(new URL('../dist/backend/index.js', import.meta.url).href);
 const { values: args } = parseArgs({
   options: {
@@ -190,6 +190,8 @@ section('images', () => {
     median(() => tv.prox3d(volume, 0.1, { tolerance: 1e-6 }), 1),
   );
 });
+
+for (const [name, rows] of Object.entries(choices)) section(name, () => rows({ api, forced, median, row, sized }));
 
 const conv = (inChannels, outChannels, stride = 1) => new nn.Conv2d({ inChannels, outChannels, kernelSize: 3, padding: 1, stride });
 const up = (inChannels, outChannels) =>

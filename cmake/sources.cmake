@@ -25,6 +25,7 @@ set(TG_ISA_SOURCES
   native/cpu/log_student.cpp
   native/cpu/softplus.cpp
   native/cpu/batch_norm.cpp
+  native/cpu/pool.cpp
   native/cpu/layer_norm.cpp
   native/cpu/softmax.cpp
   native/cpu/tridiagonal.cpp
@@ -52,6 +53,7 @@ set(TG_CUDA_SOURCES
   native/cuda/library.cu
   native/cuda/cudnn.cu
   native/cuda/cublas.cu
+  native/cuda/bfloat16.cu
   native/cuda/cufft.cu
   native/cuda/elementwise.cu
   native/cuda/movement.cu
@@ -74,6 +76,7 @@ set(TG_CUDA_SOURCES
   native/cuda/log_student.cu
   native/cuda/softplus.cu
   native/cuda/batch_norm.cu
+  native/cuda/pool.cu
   native/cuda/layer_norm.cu
   native/cuda/softmax.cu
   native/cuda/scale_blur.cu

@@ -25,9 +25,12 @@ enum { TG_OK = 0, TG_FAILED = 1, TG_UNSUPPORTED = 2 };
 
 typedef enum tg_dtype { TG_F32 = 0, TG_F64 = 1, TG_I32 = 2, TG_U8 = 3 } tg_dtype;
 
-/* Settings of the process: tg_backend.set_option. */
+/* Settings, 0 at first: tg_backend.set_option. */
 typedef enum tg_option {
-  TG_OPTION_TF32 = 0 /* 1: float32 products of the vendor's libraries may round their factors to TensorFloat-32; 0 at first */
+  /* 1: float32 products of the vendor's libraries may round their factors to TensorFloat-32. Of the process. */
+  TG_OPTION_TF32 = 0,
+  /* 1: matmul, conv_forward, conv_data, conv_weights and their fused forms round float32 factors to bfloat16. Of the calling thread. */
+  TG_OPTION_BFLOAT16 = 1
 } tg_option;
 
 /* A shape, or strides counted in elements. */
@@ -95,6 +98,11 @@ typedef struct tg_conv {
   int64_t n, c_in, h, w, c_out, kh, kw, out_h, out_w;
   int64_t stride_h, stride_w, pad_h, pad_w, dilation_h, dilation_w, groups;
 } tg_conv;
+
+/* Windows of [planes, h, w]: output (i, j) covers rows i*stride_h - pad_h + 0 ... kh - 1, and columns alike. */
+typedef struct tg_pool {
+  int64_t planes, h, w, kh, kw, stride_h, stride_w, pad_h, pad_w, out_h, out_w;
+} tg_pool;
 
 /* Lines inside a dense tensor seen as [outer, n, inner]: line (o, i) has its k-th sample at (o*n + k)*inner + i. */
 typedef struct tg_lines {
@@ -236,6 +244,17 @@ typedef struct tg_backend {
                     void *mean, void *variance);
   int (*layer_norm_gradient)(int64_t dtype, const tg_lines *lines, double epsilon, const void *x, const void *weight, const void *mean,
                              const void *variance, const void *dy, void *dx, void *dweight, void *dbias);
+  /* y[planes, out_h, out_w] = the largest pixel of each window of x [planes, h, w], the first one at a tie and NaN before all others, and
+   * index (int32) where it lies in its plane. Windows reach beyond the image by the padding, and each holds a pixel. */
+  int (*max_pool)(int64_t dtype, const tg_pool *p, const void *x, void *y, void *index);
+  /* out[plane, q] = v[plane, index[plane, q]]: the derivative; and its adjoint, sums over the q of each pixel. */
+  int (*max_pool_pick)(int64_t dtype, const tg_pool *p, const void *index, const void *v, void *out);
+  int (*max_pool_spread)(int64_t dtype, const tg_pool *p, const void *index, const void *v, void *out);
+  /* y = sum over each window / (kh kw), zeros in the padding; transposed: from [planes, out_h, out_w] to [planes, h, w]. */
+  int (*average_pool)(int64_t dtype, const tg_pool *p, int64_t transposed, const void *x, void *y);
+  /* y = (x - mean) scale + bias per channel of x [outer, n, inner], then 0 where that is negative if relu is 1. */
+  int (*channel_affine)(int64_t dtype, const tg_lines *lines, int64_t relu, const void *x, const void *mean, const void *scale,
+                        const void *bias, void *y);
   /* Batched tridiagonal systems, LAPACK's meanings, systems along the middle axis; rhs has the layout of `lines`, d too; e, dl, du have n
    * - 1. status (int32 per system): 0, or the 1-based index of the first pivot that is not positive (pttrf) or is zero (gtsv). */
   int (*pttrf)(int64_t dtype, const tg_lines *lines, const void *d, const void *e, void *d_out, void *l_out, void *status);

@@ -310,11 +310,46 @@ int batch_norm_gradient(int64_t dtype, const tg_lines *p, double epsilon, int64_
   });
 }
 
+int channel_affine(int64_t dtype, const tg_lines *p, int64_t relu, const void *x_, const void *mean, const void *scale, const void *bias,
+                   void *y_) {
+  return with_real(dtype, "channel_affine", [&](auto tag) {
+    using T = typename decltype(tag)::type;
+    const T *x = static_cast<const T *>(x_), *m = static_cast<const T *>(mean), *s = static_cast<const T *>(scale),
+            *b = static_cast<const T *>(bias);
+    T *y = static_cast<T *>(y_);
+    const int64_t n = p->n, inner = p->inner;
+    if (inner == 1) { // rows of channels
+      for_chunks(p->outer, 1 + CHUNK / (n + 1), [=](int64_t begin, int64_t end) {
+        for (int64_t o = begin; o < end; ++o) {
+          const T *row = x + o * n;
+          map_run(n, y + o * n, [=](auto at) TG_LAMBDA {
+            const auto z = (at(row) - at(m)) * at(s) + at(b);
+            return relu ? positive_part<T>(z) : z;
+          });
+        }
+      });
+      return static_cast<int>(TG_OK);
+    }
+    for_chunks(p->outer * n, 1 + CHUNK / (inner + 1), [=](int64_t begin, int64_t end) {
+      for (int64_t plane = begin; plane < end; ++plane) {
+        const T *line = x + plane * inner;
+        const Normalization<T> f{m[plane % n], s[plane % n], b[plane % n]};
+        if (relu)
+          map_run(inner, y + plane * inner, [=](auto at) TG_LAMBDA { return positive_part<T>(f(at(line))); });
+        else
+          map_run(inner, y + plane * inner, [=](auto at) TG_LAMBDA { return f(at(line)); });
+      }
+    });
+    return static_cast<int>(TG_OK);
+  });
+}
+
 } // namespace
 
 void register_batch_norm(tg_backend *t) {
   t->batch_norm = batch_norm;
   t->batch_norm_gradient = batch_norm_gradient;
+  t->channel_affine = channel_affine;
 }
 
 } // namespace tautgrad::cpu::TG_ISA

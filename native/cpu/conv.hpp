@@ -82,6 +82,19 @@ extern template int correlate_depthwise_weights<double>(const Correlation<double
 // Scratch slots of the convolutions (parallel.h): the caller's packed weights, and a task's own tiles.
 enum { CONV_SCRATCH_SHARED = 2, CONV_SCRATCH_TASK = 3, CONV_SCRATCH_TASK2 = 4, CONV_SCRATCH_PARTIAL = 5, CONV_SCRATCH_TAPS = 6 };
 
+// body(task, block) for every task; block: a scratch block of `elements` that is the task's own meanwhile. So little work (multiply-adds)
+// that waking a thread would cost more stays on this one. Returns false when out of memory.
+template <class T, class Body> bool for_scratch_tasks(int64_t count, double work, int64_t elements, const Body &body) {
+  int failed = 0;
+  for_tasks(count, work, [&](int64_t task) {
+    if (T *block = static_cast<T *>(scratch(CONV_SCRATCH_TASK, elements * static_cast<int64_t>(sizeof(T)))))
+      body(task, block);
+    else
+      __atomic_store_n(&failed, 1, __ATOMIC_RELAXED);
+  });
+  return !failed;
+}
+
 constexpr int64_t floor_div(int64_t a, int64_t b) { return a >= 0 ? a / b : -((-a + b - 1) / b); }
 constexpr int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 

@@ -60,24 +60,14 @@ template <class T> TG_INLINE void clear_ends(T *out, int64_t begin, int64_t end,
   clear(end / L * L, pitch);
 }
 
-// out[j] = row[j] for j < count.
-template <class T> TG_INLINE void copy_pixels(const T *row, int64_t count, T *out) {
-  constexpr int64_t L = lanes<T>;
-  int64_t j = 0;
-  for (; j + L <= count; j += L) store(out + j, load(row + j));
-  if (j < count && count >= L) { // once more over pixels that are done
-    store(out + count - L, load(row + count - L));
-    return;
-  }
-  for (; j < count; ++j) out[j] = row[j];
-}
-
 // even[j] = row[2 j] and odd[j] = row[2 j + 1] for j < count.
 template <class T> TG_INLINE void split_pixels(const T *row, int64_t count, T *even, T *odd) {
   constexpr int64_t L = lanes<T>;
   constexpr lane_numbers<T> n{};
   const auto split = [&](int64_t j) TG_LAMBDA {
-    const vec<T> a = load(row + 2 * j), b = load(row + 2 * j + L);
+    vec<T> a = load(row + 2 * j), b = load(row + 2 * j + L);
+    keep_in_register(a);
+    keep_in_register(b);
     store(even + j, even_lanes(a, b, n));
     store(odd + j, odd_lanes(a, b, n));
   };
@@ -339,14 +329,8 @@ template <class T> int correlate_depthwise(const Correlation<T> &k) {
   for (int r = 0; r < k.residues; ++r) counts[r] = find_runs(k, layout, offsets, k.tap_begin[r], k.tap_begin[r + 1], runs + k.tap_begin[r]);
   // Tiles read beyond the last row and column of a block; what they compute there is dropped.
   const int64_t elements = layout.channel_stride + (ROWS + 1) * layout.pitch + 8 * L;
-  int failed = 0;
-  for_tasks(k.n * k.groups * blocks, work_of(k), [&](int64_t task) {
+  const bool done = for_scratch_tasks<T>(k.n * k.groups * blocks, work_of(k), elements, [&](int64_t task, T *packed) {
     const int64_t plane = task / blocks, g = plane % k.groups, row0 = task % blocks * rows;
-    T *packed = static_cast<T *>(scratch(CONV_SCRATCH_TASK, elements * static_cast<int64_t>(sizeof(T))));
-    if (!packed) {
-      __atomic_store_n(&failed, 1, __ATOMIC_RELAXED);
-      return;
-    }
     const int64_t used = layout.row_residues * layout.column_residues * layout.plane_rows * layout.pitch;
     memset(packed + used, 0, static_cast<size_t>(elements - used) * sizeof(T));
     pack_plane(k, layout, k.x + plane * k.h * k.width, row0, packed);
@@ -383,7 +367,7 @@ template <class T> int correlate_depthwise(const Correlation<T> &k) {
     else
       write_rows(std::integral_constant<int, 1>{});
   });
-  return failed ? fail("conv: out of memory for %lld rows of a plane", static_cast<long long>(rows)) : static_cast<int>(TG_OK);
+  return done ? static_cast<int>(TG_OK) : fail("conv: out of memory for %lld rows of a plane", static_cast<long long>(rows));
 }
 
 template <class T> int correlate_depthwise_weights(const Correlation<T> &k, const T *dy, T *dw, T *db) {
@@ -394,13 +378,8 @@ template <class T> int correlate_depthwise_weights(const Correlation<T> &k, cons
   Run runs[MOST_TAPS];
   const int count = find_runs(k, layout, offsets, 0, k.tap_count, runs);
   const int64_t elements = layout.channel_stride + (ROWS + 1) * layout.pitch + 8 * L, zero_elements = ceil_div(k.columns, L) * L;
-  int failed = 0;
-  for_tasks(k.groups, work_of(k), [&](int64_t g) { // a channel's images in order
-    T *packed = static_cast<T *>(scratch(CONV_SCRATCH_TASK, (elements + zero_elements) * static_cast<int64_t>(sizeof(T))));
-    if (!packed) {
-      __atomic_store_n(&failed, 1, __ATOMIC_RELAXED);
-      return;
-    }
+  // A task is a channel, its images in order.
+  const bool done = for_scratch_tasks<T>(k.groups, work_of(k), elements + zero_elements, [&](int64_t g, T *packed) {
     const int64_t used = layout.row_residues * layout.column_residues * layout.plane_rows * layout.pitch;
     memset(packed + used, 0, static_cast<size_t>(elements + zero_elements - used) * sizeof(T));
     const T *zeros = packed + elements;
@@ -427,7 +406,7 @@ template <class T> int correlate_depthwise_weights(const Correlation<T> &k, cons
     for (int64_t t = 0; t < k.tap_count; ++t) dw[g * k.w_group + k.taps[t].index] = horizontal_sum<T>(sums[t]);
     if (db) db[g] = bias;
   });
-  return failed ? fail("conv_weights: out of memory for %lld rows of a plane", static_cast<long long>(rows)) : static_cast<int>(TG_OK);
+  return done ? static_cast<int>(TG_OK) : fail("conv_weights: out of memory for %lld rows of a plane", static_cast<long long>(rows));
 }
 
 template bool depthwise_serves<float>(const Correlation<float> &);

@@ -142,15 +142,9 @@ template <class T> int correlate_direct(const Correlation<T> &k) {
   shares = shares > tiles / 4 ? (tiles / 4 > 0 ? tiles / 4 : 1) : shares;
   const int64_t tiles_per_share = ceil_div(tiles, shares);
   const int64_t packed_elements = k.in * layout.channel_stride + 8 * L;
-  int failed = 0;
-  for_tasks(k.n * k.groups * blocks * shares, work_of(k), [&](int64_t task) {
+  const bool done = for_scratch_tasks<T>(k.n * k.groups * blocks * shares, work_of(k), packed_elements, [&](int64_t task, T *packed_x) {
     const int64_t share = task % shares, block = task / shares % blocks, g = task / (shares * blocks) % k.groups,
                   image = task / (shares * blocks * k.groups);
-    T *packed_x = static_cast<T *>(scratch(CONV_SCRATCH_TASK, packed_elements * static_cast<int64_t>(sizeof(T))));
-    if (!packed_x) {
-      __atomic_store_n(&failed, 1, __ATOMIC_RELAXED);
-      return;
-    }
     const int64_t row0 = block * rows, count = k.rows - row0 < rows ? k.rows - row0 : rows;
     const int64_t o_begin = share * tiles_per_share * MOST_CHANNELS,
                   o_end = o_begin + tiles_per_share * MOST_CHANNELS < k.out ? o_begin + tiles_per_share * MOST_CHANNELS : k.out;
@@ -170,8 +164,7 @@ template <class T> int correlate_direct(const Correlation<T> &k) {
     }
     if (k.mask) apply_mask(t, k.mask + first_o * k.y_h * k.y_width);
   });
-  return failed ? fail("conv: out of memory for a tile of %lld elements", static_cast<long long>(packed_elements))
-                : static_cast<int>(TG_OK);
+  return done ? static_cast<int>(TG_OK) : fail("conv: out of memory for a tile of %lld elements", static_cast<long long>(packed_elements));
 }
 
 template int correlate_direct<float>(const Correlation<float> &);

@@ -97,16 +97,11 @@ int add_lines(bool transposed, int64_t n, const Sizes &s, const T *from, const T
   if (!packed) return fail("conv_frame: out of memory for %lld weights", static_cast<long long>(4 * per_line));
   pack_line_weights(s, w, w_out, w_in, transposed, packed);
   const int64_t tiles = ceil_div(s.out, MOST_CHANNELS), shares = n > 1 || tiles < 2 ? 1 : 2, tiles_of_share = ceil_div(tiles, shares);
-  int failed = 0;
-  parallel_for(n * shares, [&](int64_t task) {
+  const int64_t line_elements = (s.in + 1) * s.pitch, out_elements = (tiles_of_share * MOST_CHANNELS + 1) * s.pitch;
+  const double work = static_cast<double>(n * per_line) * static_cast<double>(2 * (s.h + s.w));
+  const bool done = for_scratch_tasks<T>(n * shares, work, line_elements + out_elements, [&](int64_t task, T *line) {
     const int64_t image = task / shares, o_begin = task % shares * tiles_of_share * MOST_CHANNELS;
     const int64_t o_end = o_begin + tiles_of_share * MOST_CHANNELS < s.out ? o_begin + tiles_of_share * MOST_CHANNELS : s.out;
-    const int64_t line_elements = (s.in + 1) * s.pitch, out_elements = (tiles_of_share * MOST_CHANNELS + 1) * s.pitch;
-    T *line = static_cast<T *>(scratch(CONV_SCRATCH_TASK, (line_elements + out_elements) * static_cast<int64_t>(sizeof(T))));
-    if (!line) {
-      __atomic_store_n(&failed, 1, __ATOMIC_RELAXED);
-      return;
-    }
     T *result = line + line_elements;
     Line lines[4];
     border_lines(s.h, s.w, lines);
@@ -132,7 +127,7 @@ int add_lines(bool transposed, int64_t n, const Sizes &s, const T *from, const T
       }
     }
   });
-  return failed ? fail("conv_frame: out of memory for lines of %lld elements", static_cast<long long>(s.pitch)) : static_cast<int>(TG_OK);
+  return done ? static_cast<int>(TG_OK) : fail("conv_frame: out of memory for lines of %lld elements", static_cast<long long>(s.pitch));
 }
 
 int conv_frame_forward(int64_t dtype, int64_t n, int64_t c_in, int64_t c_out, int64_t h, int64_t w, const void *x, const void *weights,
@@ -168,14 +163,9 @@ template <class T> int add_weights(int64_t n, int64_t c_in, int64_t c_out, int64
     read_line(sx, lines[k % 4], x + k / 4 * c_in * h * w, 1, line);
     if (lines[k % 4].row) extend_rows(sx, lines[k % 4], line);
   });
-  int failed = 0;
-  parallel_for(tasks, [&](int64_t task) {
+  const double work = static_cast<double>(n * c_in * c_out * TAPS) * static_cast<double>(2 * (h + w));
+  const bool done = for_scratch_tasks<T>(tasks, work, TILE * sy.pitch, [&](int64_t task, T *gradients) {
     const int64_t o_begin = task * TILE, channels = c_out - o_begin < TILE ? c_out - o_begin : TILE;
-    T *gradients = static_cast<T *>(scratch(CONV_SCRATCH_TASK, TILE * sy.pitch * static_cast<int64_t>(sizeof(T))));
-    if (!gradients) {
-      __atomic_store_n(&failed, 1, __ATOMIC_RELAXED);
-      return;
-    }
     memset(gradients, 0, static_cast<size_t>(TILE * sy.pitch) * sizeof(T));
     for (int64_t k = 0; k < 4 * n; ++k) {
       const Line &l = lines[k % 4];
@@ -200,7 +190,7 @@ template <class T> int add_weights(int64_t n, int64_t c_in, int64_t c_out, int64
       }
     }
   });
-  return failed ? fail("conv_frame: out of memory for lines of %lld elements", static_cast<long long>(sy.pitch)) : static_cast<int>(TG_OK);
+  return done ? static_cast<int>(TG_OK) : fail("conv_frame: out of memory for lines of %lld elements", static_cast<long long>(sy.pitch));
 }
 
 int conv_frame_weights(int64_t dtype, int64_t n, int64_t c_in, int64_t c_out, int64_t h, int64_t w, const void *x, const void *dy,

@@ -27,6 +27,18 @@ template <class T> TG_INLINE void clear_run(T *p, int64_t count) {
     memset(p, 0, static_cast<size_t>(count) * sizeof(T));
 }
 
+// out[j] = row[j] for j < count.
+template <class T> TG_INLINE void copy_pixels(const T *row, int64_t count, T *out) {
+  constexpr int64_t L = lanes<T>;
+  int64_t j = 0;
+  for (; j + L <= count; j += L) store(out + j, load(row + j));
+  if (j < count && count >= L) { // once more over pixels that are done
+    store(out + count - L, load(row + count - L));
+    return;
+  }
+  for (; j < count; ++j) out[j] = row[j];
+}
+
 // out[j] = row[(first + j) * stride + residue] for j < count, zeros outside [0, width)
 template <class T> void pack_row(const T *row, int64_t width, int64_t first, int64_t stride, int64_t residue, int64_t count, T *out) {
   int64_t begin = ceil_div(-residue, stride) - first, end = ceil_div(width - residue, stride) - first;
@@ -39,7 +51,7 @@ template <class T> void pack_row(const T *row, int64_t width, int64_t first, int
   clear_run(out, begin);
   const T *source = row + first * stride + residue;
   if (stride == 1)
-    memcpy(out + begin, source + begin, static_cast<size_t>(end - begin) * sizeof(T));
+    copy_pixels(source + begin, end - begin, out + begin);
   else if (stride == 2)
     for (int64_t j = begin; j < end; ++j) out[j] = source[j * 2];
   else
@@ -57,7 +69,9 @@ template <class T> TG_INLINE void pack_row_pair(const T *row, int64_t width, int
   end = end < begin ? begin : end < count ? end : count;
   const auto split = [&](int64_t j) {
     const T *p = row + 2 * (first + j);
-    const vec<T> a = load(p), b = load(p + L);
+    vec<T> a = load(p), b = load(p + L);
+    keep_in_register(a);
+    keep_in_register(b);
     store(even + j, even_lanes(a, b, n));
     store(odd + j, odd_lanes(a, b, n));
   };

@@ -9,6 +9,7 @@
 
 #include "conv_pack.hpp"
 #include "conv_tile.hpp"
+#include "winograd.hpp"
 
 namespace tautgrad::cpu::TG_ISA {
 namespace {
@@ -22,12 +23,8 @@ constexpr float NP = 1 / (2 * P * (P2 - Q2)), NQ = 1 / (2 * Q * (Q2 - P2)); // o
 
 // d := B' d
 template <class V> TG_INLINE void residue_input(V (&d)[5]) {
-  const V p = d[3] - Q2 * d[1], q = d[2] - Q2 * d[0], r = d[3] - P2 * d[1], s = d[2] - P2 * d[0];
   d[4] = P2 * Q2 * d[0] - (P2 + Q2) * d[2] + d[4];
-  d[0] = p + P * q;
-  d[1] = p - P * q;
-  d[2] = r + Q * s;
-  d[3] = r - Q * s;
+  input_at_pairs(P, Q, d);
 }
 // d[0..3] := A' d[0..4]
 template <class V> TG_INLINE void residue_output(V *d) {
@@ -56,7 +53,7 @@ template <class V> TG_INLINE void residue_gradient(V *d) {
   d[3] = u - v;
 }
 // (w0, w2) = G' d[0..4]
-template <class V> TG_INLINE void residue_weight_gradient(const V (&d)[5], V &w0, V &w2) {
+template <class V> TG_INLINE void residue_weight_gradient(const V *d, V &w0, V &w2) {
   w0 = NP * (d[0] - d[1]) + NQ * (d[2] - d[3]);
   w2 = NP * P * (d[0] + d[1]) + NQ * Q * (d[2] + d[3]) + d[4];
 }
@@ -72,17 +69,21 @@ TG_INLINE void transform_pairs(const float *const (&rows)[9], int64_t at, int64_
     else
       store_partial(p, v, count);
   };
-  for (int i = 0; i < 5; ++i) {
-    const vec<float> a = load(rows[2 * i] + at), b = load(rows[2 * i] + at + L);
-    e[i] = even_lanes(a, b, n), o[i] = odd_lanes(a, b, n);
+  const auto split = [&](const float *row, vec<float> &even_pixels, vec<float> &odd_pixels) TG_LAMBDA {
+    vec<float> a = load(row + at), b = load(row + at + L);
+    keep_in_register(a);
+    keep_in_register(b);
+    even_pixels = even_lanes(a, b, n), odd_pixels = odd_lanes(a, b, n);
+  };
+  for (int i = 0; i < 4; ++i) {
+    vec<float> inner_even, inner_odd;
+    split(rows[2 * i + 1], inner_even, inner_odd);
+    keep(even + (5 + i) * place, inner_even), keep(odd + (5 + i) * place, inner_odd);
   }
+  for (int i = 0; i < 5; ++i) split(rows[2 * i], e[i], o[i]);
   residue_input(e);
   residue_input(o);
   for (int i = 0; i < 5; ++i) keep(even + i * place, e[i]), keep(odd + i * place, o[i]);
-  for (int i = 0; i < 4; ++i) {
-    const vec<float> a = load(rows[2 * i + 1] + at), b = load(rows[2 * i + 1] + at + L);
-    keep(even + (5 + i) * place, even_lanes(a, b, n)), keep(odd + (5 + i) * place, odd_lanes(a, b, n));
-  }
 }
 
 // The transformed input of a block of rows: in[c][residue O, I][place][row of tiles][lead + column].

@@ -130,14 +130,9 @@ int correlate_strided(const Correlation<float> &k) {
   const int64_t blocks = ceil_div(p.tile_rows, p.block_rows);
   const int64_t in_elements = k.in * p.channel + 8 * L, row_elements = ceil_div(k.width, L) * L,
                 out_elements = k.out * p.out_channel + 8 * L;
-  int failed = 0;
-  parallel_for(k.n * k.groups * blocks, [&](int64_t task) {
+  const int64_t elements = in_elements + out_elements + row_elements;
+  const bool done = for_scratch_tasks<float>(k.n * k.groups * blocks, work_of(k), elements, [&](int64_t task, float *in) {
     const int64_t block = task % blocks, g = task / blocks % k.groups, image = task / (blocks * k.groups);
-    float *in = static_cast<float *>(scratch(CONV_SCRATCH_TASK, (in_elements + out_elements + row_elements) * 4));
-    if (!in) {
-      __atomic_store_n(&failed, 1, __ATOMIC_RELAXED);
-      return;
-    }
     float *products = in + in_elements, *zeros = products + out_elements;
     memset(zeros, 0, static_cast<size_t>(row_elements) * sizeof(float));
     transform_residue_rows(k, p, k.x + (image * k.groups + g) * k.in * k.h * k.width, 0, k.in, block * p.block_rows, zeros, in);
@@ -146,7 +141,7 @@ int correlate_strided(const Correlation<float> &k) {
     transform_output(k, p, products, k.bias ? k.bias + g * k.out : nullptr, k.mask ? k.mask + planes : nullptr, block * p.block_rows,
                      k.y + planes);
   });
-  return failed ? fail("conv: out of memory for a block of %lld rows", static_cast<long long>(4 * p.block_rows)) : static_cast<int>(TG_OK);
+  return done ? static_cast<int>(TG_OK) : fail("conv: out of memory for a block of %lld rows", static_cast<long long>(4 * p.block_rows));
 }
 
 } // namespace tautgrad::cpu::TG_ISA

@@ -122,7 +122,8 @@ void multiply(const tg_conv &p, const Plan &q, const float *in, const float *wei
 
 void transform_output(const tg_conv &p, const Plan &q, const float *products, const float *mask, int64_t tile_row0, float *dx) {
   constexpr lane_numbers<float> n{};
-  const int64_t channels = p.c_in / p.groups;
+  const int64_t channels = p.c_in / p.groups, plane = p.h * p.w;
+  const bool far = p.n * p.c_in * plane * 4 > (6 << 20); // dx is in no cache: its rows are fetched while the channel before is written
   for (int64_t o = 0; o < channels; ++o)
     for (int64_t r = 0; r < q.block_rows; ++r) {
       const int64_t row = 8 * (tile_row0 + r), rows = p.h - row < 8 ? p.h - row : 8;
@@ -144,6 +145,10 @@ void transform_output(const tg_conv &p, const Plan &q, const float *products, co
         for (int64_t i = 0; i < rows; ++i) {
           V out[2] = {zip_low(pixels[i][0], pixels[i][1], n), zip_high(pixels[i][0], pixels[i][1], n)};
           const int64_t at = (o * p.h + row + i) * p.w + 2 * j;
+          if (far && o + 1 < channels) {
+            __builtin_prefetch(dx + at + plane, 1);
+            __builtin_prefetch(dx + at + plane + L, 1);
+          }
           for (int64_t half = 0; half < 2; ++half) {
             const int64_t some = count - half * L, to = at + half * L;
             if (some <= 0) break;
@@ -193,14 +198,10 @@ int convolve_strided_data(const tg_conv &p, const float *dy, const float *w, con
   transform_weights(p, w, weights);
   const int64_t blocks = ceil_div(q.tile_rows, q.block_rows);
   const int64_t in_elements = in * q.channel + 8 * L, out_elements = out * q.out + 8 * L, row_elements = ceil_div(p.out_w, L) * L;
-  int failed = 0;
-  parallel_for(p.n * p.groups * blocks, [&](int64_t task) {
+  const int64_t elements = in_elements + out_elements + row_elements;
+  const double work = 9.0 * static_cast<double>(in * out) * static_cast<double>(p.n * p.groups * p.out_h * p.out_w);
+  const bool done = for_scratch_tasks<float>(p.n * p.groups * blocks, work, elements, [&](int64_t task, float *input) {
     const int64_t block = task % blocks, g = task / blocks % p.groups, image = task / (blocks * p.groups);
-    float *input = static_cast<float *>(scratch(CONV_SCRATCH_TASK, (in_elements + out_elements + row_elements) * 4));
-    if (!input) {
-      __atomic_store_n(&failed, 1, __ATOMIC_RELAXED);
-      return;
-    }
     float *products = input + in_elements, *zeros = products + out_elements;
     memset(zeros, 0, static_cast<size_t>(row_elements) * sizeof(float));
     transform_input(p, q, dy + (image * p.groups + g) * in * p.out_h * p.out_w, block * q.block_rows, zeros, input);
@@ -208,8 +209,8 @@ int convolve_strided_data(const tg_conv &p, const float *dy, const float *w, con
     const int64_t planes = (image * p.groups + g) * out * p.h * p.w;
     transform_output(p, q, products, mask ? mask + planes : nullptr, block * q.block_rows, dx + planes);
   });
-  return failed ? fail("conv_data: out of memory for a block of %lld rows", static_cast<long long>(8 * q.block_rows))
-                : static_cast<int>(TG_OK);
+  return done ? static_cast<int>(TG_OK)
+              : fail("conv_data: out of memory for a block of %lld rows", static_cast<long long>(8 * q.block_rows));
 }
 
 } // namespace tautgrad::cpu::TG_ISA

@@ -10,10 +10,7 @@ namespace {
 using V = vec<float>;
 constexpr int L = lanes<float>;
 constexpr int TILE = VECTOR_REGISTERS == 32 ? 8 : 4; // input channels (of three taps) times vectors of output channels in a register tile
-#ifndef TG_TOGETHER
-#define TG_TOGETHER 8
-#endif
-constexpr int TOGETHER = TG_TOGETHER; // input channels transformed at a time: they stay in L1 or near it while all places pass
+constexpr int TOGETHER = 8; // input channels transformed at a time: they stay in L1 or near it while all places pass
 
 struct Plan : ResidueRows {
   int64_t tile_rows, blocks; // groups of four output rows, blocks of them in an image
@@ -28,9 +25,10 @@ Plan make_plan(const Correlation<float> &k, int64_t first_row, int64_t first_col
   p.out = ceil_div(k.out, L) * L;
   const int64_t outside = -floor_div(first_column, 2); // pairs left of the image
   p.lead = outside > 0 ? (L - outside % L) % L : 0;
-  p.pitch = ceil_div(p.lead + k.columns + 1, L) * L; // aligned for the stores; it is read pixel by pixel
-  int64_t rows = ceil_div(96, k.columns);            // a row of tiles, unless it is short
-  rows = rows > p.tile_rows ? p.tile_rows : rows;
+  p.pitch = ceil_div(p.lead + k.columns + 1, L) * L;                                // aligned for the stores; it is read pixel by pixel
+  int64_t rows = ceil_div(96, k.columns);                                           // a row of tiles, unless it is short
+  const int64_t most = k.n * k.groups > 1 ? p.tile_rows : ceil_div(p.tile_rows, 2); // a single image makes two tasks at least
+  rows = rows > most ? most : rows;
   p.blocks = ceil_div(p.tile_rows, rows);
   p.block_rows = ceil_div(p.tile_rows, p.blocks);
   p.place = p.block_rows * p.pitch;
@@ -89,12 +87,14 @@ void transform_gradient(const Correlation<float> &k, const Plan &p, const float 
 }
 
 // sums[c][tap][o] += sum over the pixels of `rows` rows of x[c][pixel at the tap] g[pixel][o], for C channels and N vectors of o.
+// `fresh`: sums start at zero.
 template <int C, int N>
-void add_products(const Plan &p, int64_t rows, int64_t columns, const float *x, int64_t x_row, int64_t inner, const float *g, float *sums) {
+void add_products(const Plan &p, int64_t rows, int64_t columns, const float *x, int64_t x_row, int64_t inner, const float *g, bool fresh,
+                  float *sums) {
   V acc[C][3][N];
 #pragma GCC unroll 32
   for (int i = 0; i < C * 3; ++i)
-    for (int v = 0; v < N; ++v) acc[i / 3][i % 3][v] = load(sums + i * p.out + v * L);
+    for (int v = 0; v < N; ++v) acc[i / 3][i % 3][v] = fresh ? V{} : load(sums + i * p.out + v * L);
   for (int64_t r = 0; r < rows; ++r, x += x_row) {
     const float *pixel = x;
     for (int64_t j = 0; j < columns; ++j, ++pixel, g += p.out) {
@@ -117,10 +117,11 @@ void add_products(const Plan &p, int64_t rows, int64_t columns, const float *x, 
 }
 
 // `channels` input channels of one place (or of the last four, a run of rows).
-void add_place(const Plan &p, int64_t channels, int64_t rows, int64_t columns, const float *x, int64_t inner, const float *g, float *sums) {
+void add_place(const Plan &p, int64_t channels, int64_t rows, int64_t columns, const float *x, int64_t inner, const float *g, bool fresh,
+               float *sums) {
   const auto tile = [&](auto some, auto vectors, int64_t c, int64_t o) {
     constexpr int C = decltype(some)::value, N = decltype(vectors)::value;
-    add_products<C, N>(p, rows, columns, x + c * p.channel, p.pitch, inner, g + o, sums + c * 3 * p.out + o);
+    add_products<C, N>(p, rows, columns, x + c * p.channel, p.pitch, inner, g + o, fresh, sums + c * 3 * p.out + o);
   };
   using std::integral_constant;
   for (int64_t o = 0; o < p.out;) {
@@ -158,21 +159,17 @@ int correlate_strided_weights(const Correlation<float> &k, const float *dy, floa
   float *partial = static_cast<float *>(scratch(CONV_SCRATCH_PARTIAL, p.parts * part * 4));
   if (!partial) return fail("conv_weights: out of memory for %lld partial weights", static_cast<long long>(p.parts * part));
   const int64_t inner = p.residue + (first_column % 2 != 0);
-  const int64_t x_elements = TOGETHER * p.channel + 2 * L, g_elements = PLACES * p.gradient, zero_elements = ceil_div(k.width, L) * L;
-  int failed = 0;
-  parallel_for(p.parts * k.groups, [&](int64_t task) {
+  const int64_t x_elements = ceil_div(TOGETHER * p.channel + 2 * L, L) * L, g_elements = PLACES * p.gradient,
+                zero_elements = ceil_div(k.width, L) * L;
+  const int64_t elements = x_elements + g_elements + zero_elements;
+  const bool done = for_scratch_tasks<float>(p.parts * k.groups, work_of(k), elements, [&](int64_t task, float *x) {
     const int64_t g = task % k.groups, own = task / k.groups;
-    float *x = static_cast<float *>(scratch(CONV_SCRATCH_TASK, (x_elements + g_elements + zero_elements) * 4));
-    if (!x) {
-      __atomic_store_n(&failed, 1, __ATOMIC_RELAXED);
-      return;
-    }
-    float *gradient = x + ceil_div(x_elements, L) * L, *zeros = gradient + g_elements;
+    float *gradient = x + x_elements, *zeros = gradient + g_elements;
     memset(zeros, 0, static_cast<size_t>(zero_elements) * sizeof(float));
     float *sums = partial + own * part + g * k.in * 3 * p.out, *bias = db ? partial + own * part + KINDS * kind + g * p.out : nullptr;
-    for (int q = 0; q < KINDS; ++q) memset(sums + q * kind, 0, static_cast<size_t>(k.in * 3 * p.out) * sizeof(float));
     if (bias) memset(bias, 0, static_cast<size_t>(p.out) * sizeof(float));
-    for (int64_t block = own * k.n * p.blocks / p.parts; block < (own + 1) * k.n * p.blocks / p.parts; ++block) {
+    const int64_t first = own * k.n * p.blocks / p.parts;
+    for (int64_t block = first; block < (own + 1) * k.n * p.blocks / p.parts; ++block) {
       const int64_t planes = block / p.blocks * k.groups + g, tile_row = block % p.blocks * p.block_rows;
       transform_gradient(k, p, dy + planes * k.out * k.rows * k.columns, tile_row, gradient, bias);
       for (int64_t c = 0; c < k.in; c += TOGETHER) {
@@ -180,24 +177,26 @@ int correlate_strided_weights(const Correlation<float> &k, const float *dy, floa
         transform_residue_rows(k, p, k.x + planes * k.in * k.h * k.width, c, channels, tile_row, zeros, x);
         for (int place = 0; place < KINDS; ++place) // the last four places are one run of rows
           add_place(p, channels, (place < 5 ? 1 : 4) * p.block_rows, k.columns, x + p.lead + place * p.place, inner,
-                    gradient + place * p.gradient, sums + place * kind + c * 3 * p.out);
+                    gradient + place * p.gradient, block == first, sums + place * kind + c * 3 * p.out);
       }
     }
   });
-  if (failed) return fail("conv_weights: out of memory for a block of %lld rows", static_cast<long long>(4 * p.block_rows));
+  if (!done) return fail("conv_weights: out of memory for a block of %lld rows", static_cast<long long>(4 * p.block_rows));
   for_tasks(k.groups * k.in, static_cast<double>(p.parts * part), [&](int64_t plane) {
-    float *first = partial + plane * 3 * p.out;
-    for (int q = 0; q < KINDS; ++q)
-      for (int64_t other = 1; other < p.parts; ++other)
-        for (int64_t i = 0; i < 3 * p.out; ++i) first[q * kind + i] += first[other * part + q * kind + i];
-    const int64_t g = plane / k.in, c = plane % k.in;
+    float *out = dw + plane / k.in * k.w_group + plane % k.in * k.w_in;
     for (int b = 0; b < 3; ++b)
-      for (int64_t o = 0; o < k.out; ++o) {
-        const float *from = first + b * p.out + o;
-        const float d[5] = {from[0], from[kind], from[2 * kind], from[3 * kind], from[4 * kind]};
-        float *to = dw + g * k.w_group + o * k.w_out + c * k.w_in;
-        residue_weight_gradient(d, to[index[0][b]], to[index[2][b]]);
-        to[index[1][b]] = from[5 * kind];
+      for (int64_t o = 0; o < k.out; o += L) {
+        V d[KINDS], w0, w2;
+        for (int q = 0; q < KINDS; ++q) {
+          const float *from = partial + q * kind + (plane * 3 + b) * p.out + o;
+          d[q] = load(from);
+          for (int64_t other = 1; other < p.parts; ++other) d[q] += load(from + other * part);
+        }
+        residue_weight_gradient(d, w0, w2);
+        for (int64_t lane = 0; lane < L && o + lane < k.out; ++lane) {
+          float *to = out + (o + lane) * k.w_out;
+          to[index[0][b]] = w0[lane], to[index[1][b]] = d[5][lane], to[index[2][b]] = w2[lane];
+        }
       }
   });
   if (db)

@@ -30,7 +30,8 @@ Plan make_plan(const Correlation<float> &k, int64_t first_row, int64_t first_col
   wanted = wanted < 24 ? 24 : wanted > 128 ? 128 : wanted;
   p.block_columns = ceil_div(p.tile_columns, ceil_div(p.tile_columns, wanted));
   const int64_t rows = wanted / p.block_columns;
-  p.block_rows = rows < 1 ? 1 : rows > p.tile_rows ? p.tile_rows : rows;
+  const int64_t most = k.n * k.groups > 1 ? p.tile_rows : ceil_div(p.tile_rows, 2); // a single image makes two tasks at least
+  p.block_rows = rows < 1 ? 1 : rows > most ? most : rows;
   p.tiles = p.block_rows * p.block_columns;
   p.point_x = p.tiles * p.in + L;
   p.point_dy = p.tiles * p.out + L;
@@ -168,14 +169,15 @@ void transform_gradient(const Correlation<float> &k, const Plan &p, const float 
   }
 }
 
-// sums[o][v] += sum_t g[t][o] x[t][v]
+// sums[o][v] += sum_t g[t][o] x[t][v]; `fresh`: sums start at zero.
 template <int N>
-void add_products(int64_t tiles, const float *g, int64_t g_stride, const float *x, int64_t x_stride, float *sums, int64_t sums_stride) {
+void add_products(int64_t tiles, const float *g, int64_t g_stride, const float *x, int64_t x_stride, bool fresh, float *sums,
+                  int64_t sums_stride) {
   V acc[ROWS][N];
 #pragma GCC unroll 8
   for (int o = 0; o < ROWS; ++o)
 #pragma GCC unroll 4
-    for (int v = 0; v < N; ++v) acc[o][v] = load(sums + o * sums_stride + v * L);
+    for (int v = 0; v < N; ++v) acc[o][v] = fresh ? V{} : load(sums + o * sums_stride + v * L);
   for (int64_t t = 0; t < tiles; ++t, g += g_stride, x += x_stride) {
     V xv[N];
 #pragma GCC unroll 4
@@ -226,25 +228,20 @@ int correlate_winograd_weights(const Correlation<float> &k, const float *dy, flo
   float *partial = static_cast<float *>(scratch(CONV_SCRATCH_PARTIAL, p.parts * part * 4));
   if (!partial) return fail("conv_weights: out of memory for %lld partial weights", static_cast<long long>(p.parts * part));
 
-  int failed = 0;
-  parallel_for(p.parts * k.groups, [&](int64_t task) {
+  const int64_t x_elements = 36 * p.point_x, g_elements = 36 * p.point_dy, sum_elements = 36 * p.out * p.in;
+  const int64_t elements = x_elements + g_elements + sum_elements;
+  const bool done = for_scratch_tasks<float>(p.parts * k.groups, work_of(k), elements, [&](int64_t task, float *x) {
     const int64_t g = task % k.groups, own = task / k.groups;
-    const int64_t x_elements = 36 * p.point_x, g_elements = 36 * p.point_dy, sum_elements = 36 * p.out * p.in;
-
-    float *x = static_cast<float *>(scratch(CONV_SCRATCH_TASK, (x_elements + g_elements + sum_elements) * 4));
-    if (!x) {
-      __atomic_store_n(&failed, 1, __ATOMIC_RELAXED);
-      return;
-    }
     float *gradient = x + x_elements, *sums = gradient + g_elements;
-    memset(sums, 0, static_cast<size_t>(sum_elements) * sizeof(float));
     float *bias = db ? partial + own * part + weights + g * p.out : nullptr;
     if (bias) memset(bias, 0, static_cast<size_t>(p.out) * sizeof(float));
-    for (int64_t block = own * p.blocks / p.parts; block < (own + 1) * p.blocks / p.parts; ++block) {
+    const int64_t first = own * p.blocks / p.parts;
+    for (int64_t block = first; block < (own + 1) * p.blocks / p.parts; ++block) {
       const int64_t bw = block % p.blocks_w, bh = block / p.blocks_w % p.blocks_h, image = block / (p.blocks_w * p.blocks_h);
       transform_input(k, p, k.x + (image * k.groups + g) * k.in * k.h * k.width, bh * p.block_rows, bw * p.block_columns, x);
       transform_gradient(k, p, dy + (image * k.groups + g) * k.out * k.rows * k.columns, bh * p.block_rows, bw * p.block_columns, gradient,
                          bias);
+      const bool fresh = block == first;
       for (int64_t point = 0; point < 36; ++point)
         for (int64_t o = 0; o < k.out; o += ROWS) {
           const float *a = gradient + point * p.point_dy + o;
@@ -253,13 +250,13 @@ int correlate_winograd_weights(const Correlation<float> &k, const float *dy, flo
             const float *b = x + point * p.point_x + c;
             const int64_t left = (p.in - c) / L;
             if (left == 3 && ROWS == 8) {
-              add_products<3>(p.tiles, a, p.out, b, p.in, out + c, p.in);
+              add_products<3>(p.tiles, a, p.out, b, p.in, fresh, out + c, p.in);
               c += 3 * L;
             } else if (left >= 2) {
-              add_products<2>(p.tiles, a, p.out, b, p.in, out + c, p.in);
+              add_products<2>(p.tiles, a, p.out, b, p.in, fresh, out + c, p.in);
               c += 2 * L;
             } else {
-              add_products<1>(p.tiles, a, p.out, b, p.in, out + c, p.in);
+              add_products<1>(p.tiles, a, p.out, b, p.in, fresh, out + c, p.in);
               c += L;
             }
           }
@@ -267,7 +264,7 @@ int correlate_winograd_weights(const Correlation<float> &k, const float *dy, flo
     }
     transform_sums(k, p, sums, partial + own * part + g * k.out * 9 * p.in);
   });
-  if (failed) return fail("conv_weights: out of memory for a block of %lld tiles", static_cast<long long>(p.tiles));
+  if (!done) return fail("conv_weights: out of memory for a block of %lld tiles", static_cast<long long>(p.tiles));
   parallel_for(k.groups * k.out, [&](int64_t plane) {
     float *out = dw + plane / k.out * k.w_group + plane % k.out * k.w_out;
     for (int64_t tap = 0; tap < 9; ++tap) {

@@ -43,8 +43,8 @@ public:
       start(init);
     Tv2dGap found{0, 0};
     bool polished = false, certified = false;
-    int64_t k = 0, next_check = descending ? 10 : 1, best_at = 0, began = 0;
-    double best = __builtin_inf(), next_polish = first_polish();
+    int64_t k = 0, next_check = !descending ? 1 : init ? 2 : 10, best_at = 0, began = 0;
+    double best = __builtin_inf(), next_polish = first_polish(descending), next_resort = 60 * tolerance_;
     while (k < p_.max_iterations) {
       if (cancelled()) return CANCELLED;
       if (descending) {
@@ -62,11 +62,17 @@ public:
       certified = true;
       const double gap = found.gap, relative = relative_gap(gap, found.objective); // of the iterate; found may become the means'
       if (!(relative > tolerance_)) break;                                         // negated, so that NaN data stops at once
-      // The partition is usually right long before the values are: the means over it may pass already.
-      if (polishing_ && relative <= next_polish) {
+      // The partition is usually right long before the values are: the means over it may pass already. A try costs as much as many sweeps.
+      foresee(k, relative);
+      const double ahead = sweeps_to(tolerance_, relative);
+      const bool likely = relative <= next_polish && ahead > (descending ? LEAST_DESCENTS : LEAST_SWEEPS);
+      const bool slow = relative <= next_resort && decay_ < __builtin_inf() && ahead > (descending ? SLOW_DESCENTS : SLOW_SWEEPS);
+      if (polishing_ && (likely || slow)) {
+        next_resort = relative / 4;
         polished = polish(&found);
-        if (!(relative_gap(found.gap, found.objective) > tolerance_)) break;
-        next_polish = relative / 4;
+        const double means = relative_gap(found.gap, found.objective);
+        if (!(means > tolerance_)) break;
+        next_polish = relative * (polished ? clamp(0.9 * __builtin_sqrt(tolerance_ / means), 0.1, 0.5) : 0.25);
       }
       if (gap < 0.9 * best) {
         best = gap;
@@ -80,7 +86,7 @@ public:
         began = k;
       }
       const int64_t least = (descending ? 10 : 2) + (k - began) / 8;
-      next_check = k + sweeps_to_skip(k, least, relative, polishing_ && next_polish > tolerance_ ? next_polish : tolerance_);
+      next_check = k + sweeps_to_skip(least, relative, polishing_ && next_polish > tolerance_ ? next_polish : tolerance_);
     }
     if (!certified && k > 0) found = certify();
     if (k == 0) found = start_gap();
@@ -109,6 +115,9 @@ private:
   // Measured on images of 96^2 to 2048^2 (bench/lab/tv.md): when to prefer the descent, and when to give it up.
   static constexpr double DESCENT_WEIGHT = 2;
   static constexpr int64_t DESCENT_SWEEPS = 600;
+  // The means cost as much as 40 descents or 5 sweeps: not tried so close to the tolerance; where it is so far, rounding may hold the gap,
+  // and they are tried earlier.
+  static constexpr double LEAST_DESCENTS = 2, LEAST_SWEEPS = 1, SLOW_DESCENTS = 400, SLOW_SWEEPS = 60;
 
   bool allocate() {
     const int64_t doubles = n_ + 2 * p_.height + col_tiles_, room = PixelDescent<T>::room(p_.height, p_.width);
@@ -131,19 +140,31 @@ private:
     return true;
   }
 
-  // Until the next look at the gap: a share of the sweeps that the decay so far foretells.
-  int64_t sweeps_to_skip(int64_t k, int64_t least, double relative, double goal) {
-    const double decay = __builtin_log(last_gap_ / relative) / double(k - last_check_), wanted = __builtin_log(relative / goal);
+  // How fast the relative gap falls, from the last look at it to this one.
+  void foresee(int64_t k, double relative) {
+    decay_ = __builtin_log(last_gap_ / relative) / double(k - last_check_);
     last_gap_ = relative;
     last_check_ = k;
-    const double foretold = 0.5 * wanted / decay;
-    return foretold > double(2 * least) ? 2 * least : foretold > double(least) ? int64_t(foretold) : least; // NaN: least
   }
 
-  // From this relative gap on the means are tried: with the partition right, their gap is about the square of the iterate's.
-  double first_polish() const {
+  // How many sweeps lead from this relative gap to a smaller one, at that speed: 0 at the first look, infinite where the gap did not fall.
+  double sweeps_to(double goal, double relative) const { return decay_ > 0 ? __builtin_log(relative / goal) / decay_ : __builtin_inf(); }
+
+  // Until the next look at the gap: a share of the sweeps that lead to the goal, or all of them where these are few.
+  int64_t sweeps_to_skip(int64_t least, double relative, double goal) const {
+    const double ahead = sweeps_to(goal, relative);
+    if (!(ahead < __builtin_inf())) return least;
+    if (ahead < double(least)) return int64_t(1.3 * ahead) + 2;
+    const double share = 0.5 * ahead;
+    return share > double(2 * least) ? 2 * least : share > double(least) ? int64_t(share) : least;
+  }
+
+  // From this relative gap r on the means are tried: with the partition nearly right, their gap is 300 to 700 r^2, for large weights
+  // thousands (bench/lab/tv.md).
+  double first_polish(bool descending) const {
     const double linear = 60 * tolerance_, square = 0.3 * __builtin_sqrt(tolerance_);
-    return linear > square || tolerance_ > 1e-7 ? linear : square;
+    if (tolerance_ > 1e-7) return (descending ? 0.04 : 0.01) * __builtin_sqrt(tolerance_);
+    return linear > square ? linear : square;
   }
 
   // Whether the mean weight is small beside the mean difference of neighbours (of every fourth row's pixels).
@@ -283,7 +304,7 @@ private:
   const bool polishing_;
   const int32_t *const cancel_;
   DualImage<T> image_{};
-  double momentum_ = 1, last_gap_ = __builtin_inf();
+  double momentum_ = 1, last_gap_ = __builtin_inf(), decay_ = 0;
   int64_t last_check_ = 0;
   T beta_ = 0;
   void *memory_ = nullptr;

@@ -24,6 +24,7 @@ void register_softplus(tg_backend *t);
 void register_batch_norm(tg_backend *t);
 void register_softmax(tg_backend *t);
 void register_layer_norm(tg_backend *t);
+void register_pool(tg_backend *t);
 void register_tridiagonal(tg_backend *t);
 void register_random(tg_backend *t);
 void register_optimizer(tg_backend *t);

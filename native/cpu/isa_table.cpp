@@ -18,6 +18,7 @@ extern "C" void TG_CONCAT(tg_cpu_register_, TG_ISA)(tg_backend *t) {
   register_batch_norm(t);
   register_softmax(t);
   register_layer_norm(t);
+  register_pool(t);
   register_tridiagonal(t);
   register_random(t);
   register_optimizer(t);

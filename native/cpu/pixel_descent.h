@@ -84,10 +84,12 @@ private:
     const T *x = p_.x + r * width_;
     y[0] = x[0] + vr[0] + vc[0] - (vc_above ? vc_above[0] : T(0));
     int64_t j = 1;
-    for (; j + L::width <= width_; j += L::width) {
+    while (width_ > L::width && j < width_) {
+      if (j + L::width > width_) j = width_ - L::width; // the last vector overlaps the one before
       V v = L::load(x + j) + (L::load(vr + j) - L::load(vr + j - 1)) + L::load(vc + j);
       if (vc_above) v -= L::load(vc_above + j);
       L::store(y + j, v);
+      j += L::width;
     }
     for (; j < width_; ++j) y[j] = x[j] + (vr[j] - vr[j - 1]) + vc[j] - (vc_above ? vc_above[j] : T(0));
   }
@@ -101,17 +103,30 @@ private:
     const T uniform = lambda < p_.cap ? lambda : p_.cap;
     V sum = product->lanes, bound = L::splat(uniform);
     const V zero = L::splat(0), cap = L::splat(p_.cap);
-    int64_t j = 0;
-    for (; j + L::width <= count; j += L::width) {
+    const auto vector = [&](int64_t j) {
       if (weights) {
         const V w = L::load(weights + j);
         bound = L::select(L::equal(w, zero), zero, L::min(cap, L::splat(lambda) * w));
       }
-      const V old = L::load(v + j), moved = L::min(bound, L::max(-bound, old + step * (L::load(to + j) - L::load(from + j))));
-      const V change = moved - L::load(u + j);
+      return L::min(bound, L::max(-bound, L::load(v + j) + step * (L::load(to + j) - L::load(from + j))));
+    };
+    int64_t j = 0;
+    for (; j + L::width <= count; j += L::width) {
+      const V old = L::load(v + j), moved = vector(j), change = moved - L::load(u + j);
       sum += (old - moved) * change;
       L::store(v + j, moved + beta * change);
       L::store(u + j, moved);
+    }
+    if (j < count && count >= L::width) { // the last vector overlaps the one before, whose lanes stay as they are
+      V lane;
+      for (int i = 0; i < L::width; ++i) lane[i] = T(i);
+      const auto fresh = L::not_less(lane, L::splat(T(j - (count - L::width))));
+      j = count - L::width;
+      const V old = L::load(v + j), before = L::load(u + j), moved = L::select(fresh, vector(j), before), change = moved - before;
+      sum += L::select(fresh, (old - moved) * change, zero);
+      L::store(v + j, L::select(fresh, moved + beta * change, old));
+      L::store(u + j, moved);
+      j = count;
     }
     product->lanes = sum;
     for (; j < count; ++j) {

@@ -235,7 +235,7 @@ int log_sum_exp(int64_t dtype, const tg_lines *p, const void *x_, const void *la
           T shift;
           const double sum = exponentials<T>(x + o * n, n, shift, nullptr);
           lse[o] = static_cast<T>(log(sum) + static_cast<double>(shift));
-          // In this order a small loss keeps its relative precision.
+          // In this order the rounding of large logits does not swallow a small loss.
           if (labels) y[o] = static_cast<T>(log(sum) + static_cast<double>(shift - x[o * n + labels[o]]));
         },
         [=](auto columns, int64_t at, int64_t line) {

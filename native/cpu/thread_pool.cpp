@@ -6,6 +6,8 @@
 #include <condition_variable>
 #include <cstdio>
 #include <cstdlib>
+#include <ctime>
+#include <deque>
 #include <mutex>
 #include <pthread.h>
 #include <sched.h>
@@ -83,9 +85,11 @@ public:
   explicit Pool(int threads) : owner_(getpid()) {
     try {
       for (; size_ < threads; ++size_) {
-        std::thread worker([this] { work(); });
+        Worker &own = workers_.emplace_back();
+        std::thread worker([this, &own] { work(own); });
 #if defined(__linux__)
-        workers_.push_back(worker.native_handle());
+        own.thread = worker.native_handle();
+        if (pthread_getcpuclockid(own.thread, &own.clock) != 0) own.clock = CLOCK_MONOTONIC; // never stands still
 #endif
         worker.detach();
       }
@@ -119,18 +123,57 @@ public:
         }
     }
     // Off the list: no further worker can take it. Wait for those inside.
-    for (int spins = 0; job.workers.load(std::memory_order_acquire) != 0; ++spins) {
-      if (spins < 4096)
-        pause();
-      else
-        std::this_thread::yield();
-    }
+    if (!await(job)) fetch(job);
   }
 
   int size() const { return size_; }
   bool usable() const { return owner_ == getpid(); } // a forked child has no workers
 
 private:
+  struct Worker {
+    std::atomic<Job *> job{nullptr};
+#if defined(__linux__)
+    pthread_t thread;
+    clockid_t clock; // its processor time
+#endif
+  };
+
+  // Spins for about as long as a short task takes; returns whether all workers have left the job.
+  static bool await(const Job &job) {
+    for (int spins = 0; spins < 4096; ++spins) {
+      if (job.workers.load(std::memory_order_acquire) == 0) return true;
+      pause();
+    }
+    return false;
+  }
+
+  // Another process may have taken the core of a worker in the middle of its task, for milliseconds. A worker inside the job whose
+  // processor time stands still comes to this core instead, which has nothing else to do.
+  void fetch(const Job &job) {
+#if defined(__linux__)
+    const int core = sched_getcpu();
+    bool fetched = false;
+    if (core >= 0 && core < CPU_SETSIZE && CPU_ISSET(core, &allowed_)) {
+      cpu_set_t here;
+      CPU_ZERO(&here);
+      CPU_SET(core, &here);
+      std::vector<int64_t> before;
+      for (const Worker &w : workers_) before.push_back(w.job.load(std::memory_order_relaxed) == &job ? processor_time(w) : -1);
+      if (await(job)) return;
+      size_t i = 0;
+      for (const Worker &w : workers_) {
+        const int64_t then = before[i++];
+        if (then < 0 || w.job.load(std::memory_order_relaxed) != &job || processor_time(w) != then) continue;
+        fetched = pthread_setaffinity_np(w.thread, sizeof here, &here) == 0 || fetched;
+      }
+    }
+#endif
+    while (job.workers.load(std::memory_order_acquire) != 0) std::this_thread::yield();
+#if defined(__linux__)
+    if (fetched) keep_off(left_core_.load(std::memory_order_relaxed));
+#endif
+  }
+
   // Where cores share no cache (virtual machines often have it so), Linux wakes a thread on the core of the one that wakes it, and both
   // stay there while another core stands idle. So the workers are kept off the caller's core, if the others suffice for them.
   void leave_callers_core() {
@@ -138,11 +181,22 @@ private:
     const int core = sched_getcpu();
     if (core < 0 || core >= CPU_SETSIZE || size_ > CPU_COUNT(&allowed_) || left_core_.exchange(core, std::memory_order_relaxed) == core)
       return;
-    cpu_set_t others = allowed_;
-    CPU_CLR(core, &others);
-    for (pthread_t worker : workers_) pthread_setaffinity_np(worker, sizeof others, &others);
+    keep_off(core);
 #endif
   }
+
+#if defined(__linux__)
+  void keep_off(int core) {
+    cpu_set_t others = allowed_;
+    if (core >= 0) CPU_CLR(core, &others);
+    for (const Worker &w : workers_) pthread_setaffinity_np(w.thread, sizeof others, &others);
+  }
+
+  static int64_t processor_time(const Worker &w) {
+    timespec t;
+    return clock_gettime(w.clock, &t) == 0 ? int64_t(t.tv_sec) * 1000000000 + t.tv_nsec : 0;
+  }
+#endif
 
   Job *take() {
     for (Job *job = jobs_; job; job = job->following)
@@ -153,7 +207,7 @@ private:
     return nullptr;
   }
 
-  void work() {
+  void work(Worker &own) {
     for (;;) {
       const uint64_t seen = epoch_.load(std::memory_order_acquire);
       Job *job;
@@ -162,7 +216,9 @@ private:
         job = take();
       }
       if (job) {
+        own.job.store(job, std::memory_order_relaxed);
         drain(*job);
+        own.job.store(nullptr, std::memory_order_relaxed);
         job->workers.fetch_sub(1, std::memory_order_release);
         continue;
       }
@@ -180,7 +236,8 @@ private:
     }
   }
 
-  int size_ = 1; // the calling thread and the workers; fixed once constructed
+  std::deque<Worker> workers_; // they stay where they are; all but the pool's own threads only read, once it is constructed
+  int size_ = 1;               // the calling thread and the workers; fixed once constructed
   const pid_t owner_;
   std::mutex mutex_;
   std::condition_variable wake_;
@@ -188,7 +245,6 @@ private:
   std::atomic<uint64_t> epoch_{0};
   int sleepers_ = 0; // guarded by mutex_
 #if defined(__linux__)
-  std::vector<pthread_t> workers_;
   cpu_set_t allowed_; // the cores of this process
   std::atomic<int> left_core_{-1};
 #endif

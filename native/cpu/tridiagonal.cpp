@@ -6,6 +6,7 @@
 #include "tridiagonal_factors.h"
 #include "tridiagonal_lanes.h"
 #include "tridiagonal_long.h"
+#include "tridiagonal_pivoted.h"
 
 namespace tautgrad::cpu::TG_ISA {
 namespace {
@@ -205,6 +206,11 @@ template <class T> int gtsv_typed(const tg_lines &g, const T *dl, const T *d, co
     if (!u) return __atomic_store_n(&out_of_memory, 1, __ATOMIC_RELAXED);
     status[s] = tautgrad::gtsv(g.n, dl + edge, d + at, du + edge, b + at, x + at, g.inner, u, u + g.n, u + 2 * g.n);
   };
+  const auto alone = [&](int64_t at, int64_t edge, int64_t s) {
+    status[s] = 0;
+    const Long done = systems.cut() ? LongGeneral<T>(g.n, dl + edge, d + at, du + edge, b + at).solve(x + at) : Long::refused;
+    if (done != Long::solved) single(at, edge, s);
+  };
   systems.each(
       [&](int64_t at, int64_t edge, int64_t s) {
         const int64_t size = g.n * Block::width;
@@ -217,7 +223,7 @@ template <class T> int gtsv_typed(const tg_lines &g, const T *dl, const T *d, co
         io.put(g.n, bx, x + at);
         settle(failed, Block::width, s, at, edge, g.n, systems.rows(), status, single);
       },
-      single);
+      alone);
   return outcome("gtsv", out_of_memory, g.n);
 }
 

@@ -24,10 +24,10 @@ template <class T> struct ChunkLanes {
   using L = Lanes<T>;
   using V = typename L::V;
   static constexpr int G = LANE_GROUPS, W = Block::width;
-  int64_t base, count;
+  int64_t base, count, pitch;
   int32_t at[G][L::width];
 
-  ChunkLanes(int64_t first, int64_t chunks, int64_t pitch) : base(first * pitch), count(chunks) {
+  ChunkLanes(int64_t first, int64_t chunks, int64_t pitch) : base(first * pitch), count(chunks), pitch(pitch) {
     for (int lane = 0; lane < W; ++lane) at[lane / L::width][lane % L::width] = int32_t((lane < count ? lane : count - 1) * pitch);
   }
   // p[base + chunk offset + k] of every lane
@@ -35,6 +35,13 @@ template <class T> struct ChunkLanes {
     T one[L::width];
     for (int i = 0; i < L::width; ++i) one[i] = base + at[g][i] + k < 0 ? T(0) : p[base + at[g][i] + k];
     return L::load(one);
+  }
+  // What the lanes of the block behind will read at k: their streams are more than the hardware foresees.
+  TG_INLINE void fetch_behind(const T *p, int64_t k) const {
+    constexpr int64_t LINE = 64 / int64_t(sizeof(T));
+    if (k % LINE > 3) return; // asked every four elements
+    for (int g = 0; g < G; ++g)
+      for (int i = 0; i < L::width; ++i) __builtin_prefetch(p + base + at[g][i] + W * pitch + k);
   }
   // n >= 4 elements into the order of the lanes, and back.
   void stage(int64_t n, const T *p, T *to) const {

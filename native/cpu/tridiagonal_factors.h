@@ -54,12 +54,16 @@ private:
   // visit(group, l, d, b) for the samples from k on while more(), which is asked every four samples. Returns where it stopped.
   template <class Visit, class While>
   TG_INLINE int64_t walk(const ChunkLanes<T> &lanes, int64_t k, const Visit &visit, const While &more) const {
-    for (; k + 4 <= pitch_ && more(); k += 4)
+    for (; k + 4 <= pitch_ && more(); k += 4) {
+      lanes.fetch_behind(l_, k);
+      lanes.fetch_behind(d_, k);
+      lanes.fetch_behind(b_, k);
       for (int g = 0; g < G; ++g) {
         const int64_t at = lanes.base + k;
         const Quad<T> l = load_quad(l_ + at - 1, lanes.at[g]), d = load_quad(d_ + at, lanes.at[g]), b = load_quad(b_ + at, lanes.at[g]);
         for (int t = 0; t < 4; ++t) visit(g, l.v[t], d.v[t], b.v[t]);
       }
+    }
     for (; k < pitch_ && more(); ++k)
       for (int g = 0; g < G; ++g) visit(g, lanes.pick(l_, g, k - 1), lanes.pick(d_, g, k), lanes.pick(b_, g, k));
     return k;

@@ -131,12 +131,16 @@ private:
   // every four samples. Returns where it stopped.
   template <class Visit, class While>
   TG_INLINE int64_t walk(const ChunkLanes<T> &lanes, int64_t k, Elimination &state, const Visit &visit, const While &more) const {
-    for (; k + 4 <= inside_ && more(); k += 4)
+    for (; k + 4 <= inside_ && more(); k += 4) {
+      lanes.fetch_behind(d_, k);
+      lanes.fetch_behind(b_, k);
+      lanes.fetch_behind(e_, k);
       for (int g = 0; g < G; ++g) {
         const int64_t at = lanes.base + k;
         const Quad<T> d = load_quad(d_ + at, lanes.at[g]), b = load_quad(b_ + at, lanes.at[g]), e = load_quad(e_ + at, lanes.at[g]);
         for (int t = 0; t < 4; ++t) visit(g, state.sample(g, d.v[t], b.v[t], e.v[t]));
       }
+    }
     for (; k < inside_ && more(); ++k)
       for (int g = 0; g < G; ++g) visit(g, state.sample(g, lanes.pick(d_, g, k), lanes.pick(b_, g, k), lanes.pick(e_, g, k)));
     return k;

@@ -13,15 +13,20 @@ constexpr float A = 0.75f, B = 1.5f, A2 = A * A, B2 = B * B, A3 = A * A2, B3 = B
 // 1 / prod of (p - q) over the other finite points q, for p = 0, A and B
 constexpr float N0 = 1 / (A2 * B2), NA = 1 / (2 * A2 * (A2 - B2)), NB = 1 / (2 * B2 * (B2 - A2));
 
+// The rows of B' for two pairs of points +-a, +-b: d[0..3] := the values at a, -a, b, -b.
+template <class V> TG_INLINE void input_at_pairs(float a, float b, V *d) {
+  const V p = d[3] - b * b * d[1], q = d[2] - b * b * d[0], r = d[3] - a * a * d[1], s = d[2] - a * a * d[0];
+  d[0] = p + a * q;
+  d[1] = p - a * q;
+  d[2] = r + b * s;
+  d[3] = r - b * s;
+}
+
 // d := B' d
 template <class V> TG_INLINE void winograd_input(V (&d)[6]) {
-  const V p = d[4] - B2 * d[2], q = d[3] - B2 * d[1], r = d[4] - A2 * d[2], s = d[3] - A2 * d[1];
   d[0] = A2 * B2 * d[0] - (A2 + B2) * d[2] + d[4];
   d[5] = A2 * B2 * d[1] - (A2 + B2) * d[3] + d[5];
-  d[1] = p + A * q;
-  d[2] = p - A * q;
-  d[3] = r + B * s;
-  d[4] = r - B * s;
+  input_at_pairs(A, B, d + 1);
 }
 
 // d[0..3] := A' d[0..5]

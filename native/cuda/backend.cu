@@ -11,7 +11,7 @@ thread_local char error_text[512] = "";
 char reason[256] = "";
 char description[320] = "";
 cudaStream_t stream = nullptr, copying = nullptr;
-int processors = 1;
+int processors = 1, capability = 0;
 int64_t shared_limit = 48 * 1024;
 } // namespace
 
@@ -31,6 +31,7 @@ int check(cudaError_t status, const char *what) {
 cudaStream_t compute_stream() { return stream; }
 cudaStream_t copy_stream() { return copying; }
 int multiprocessors() { return processors; }
+int compute_capability() { return capability; }
 int64_t shared_memory_limit() { return shared_limit; }
 
 namespace {
@@ -62,6 +63,7 @@ bool start() {
     return false;
   }
   processors = properties.multiProcessorCount;
+  capability = 10 * properties.major + properties.minor;
   shared_limit = static_cast<int64_t>(properties.sharedMemPerBlockOptin);
   std::snprintf(description, sizeof description, "%s, compute capability %d.%d", properties.name, properties.major, properties.minor);
   return true;
@@ -108,6 +110,7 @@ const tg_backend *make_table() {
   register_batch_norm(&t);
   register_softmax(&t);
   register_layer_norm(&t);
+  register_pool(&t);
   register_scale_blur(&t);
   register_conv_frame(&t);
   return &t;

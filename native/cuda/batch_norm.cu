@@ -148,11 +148,31 @@ int batch_norm_gradient(int64_t dtype, const tg_lines *p, double epsilon, int64_
   });
 }
 
+template <class T>
+__global__ void channel_affine_kernel(tg_lines p, bool relu, const T *x, const T *mean, const T *scale, const T *bias, T *y) {
+  for (int64_t i = global_thread(); i < p.outer * p.n * p.inner; i += all_threads()) {
+    const int64_t c = i / p.inner % p.n;
+    const T z = Normalization<T>{mean[c], scale[c], bias[c]}(x[i]);
+    y[i] = relu && z < T(0) ? T(0) : z;
+  }
+}
+
+int channel_affine(int64_t dtype, const tg_lines *p, int64_t relu, const void *x, const void *mean, const void *scale, const void *bias,
+                   void *y) {
+  return with_real(dtype, "channel_affine", [&](auto tag) {
+    using T = typename decltype(tag)::type;
+    return run_kernel("channel_affine", channel_affine_kernel<T>, blocks_for(p->outer * p->n * p->inner), THREADS, 0, *p, relu != 0,
+                      static_cast<const T *>(x), static_cast<const T *>(mean), static_cast<const T *>(scale),
+                      static_cast<const T *>(bias), static_cast<T *>(y));
+  });
+}
+
 } // namespace
 
 void register_batch_norm(tg_backend *t) {
   t->batch_norm = batch_norm;
   t->batch_norm_gradient = batch_norm_gradient;
+  t->channel_affine = channel_affine;
 }
 
 } // namespace tautgrad::cuda

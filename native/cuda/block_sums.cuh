@@ -54,6 +54,16 @@ template <int N> __device__ void sum_shares(const double *shares, int64_t blocks
   block_sums(v);
 }
 
+// Adds up what all blocks of an image found. True in one thread, which has the sums then and goes on with them.
+template <int N> __device__ bool image_sums(double (&v)[N], uint32_t *arrived, double *shares, int64_t block, int64_t blocks) {
+  block_sums(v);
+  if (!last_to_arrive(arrived, v, shares, block, blocks)) return false;
+  sum_shares(shares, blocks, v);
+  if (block_thread() > 0) return false;
+  *arrived = 0;
+  return true;
+}
+
 // Blocks that an image of n pixels is given where a thread takes several pixels.
 inline int64_t blocks_of_image(int64_t n, int64_t images) {
   const int64_t most = ceil_div(int64_t(multiprocessors()) * 16, images > 0 ? images : 1), wanted = ceil_div(n, BLOCK_THREADS);

@@ -1,4 +1,5 @@
 // Matrix products by cuBLAS.
+#include "bfloat16.h"
 #include "library.h"
 #include "vendor.h"
 
@@ -8,7 +9,7 @@ namespace tautgrad::cuda {
 namespace {
 
 // cuBLAS's own numbers (cublas_api.h, library_types.h).
-constexpr int PLAIN = 0, TRANSPOSED = 1, R_32F = 0, R_64F = 1, COMPUTE_32F = 68, COMPUTE_64F = 70, COMPUTE_32F_FAST_TF32 = 77,
+constexpr int PLAIN = 0, TRANSPOSED = 1, R_32F = 0, R_64F = 1, R_16BF = 14, COMPUTE_32F = 68, COMPUTE_64F = 70, COMPUTE_32F_FAST_TF32 = 77,
               ALGORITHM = -1;
 constexpr int64_t WORKSPACE = int64_t(32) << 20; // ours, so that products can be captured
 
@@ -64,17 +65,27 @@ int cublas_product(int64_t dtype, int64_t batch, int64_t m, int64_t n, int64_t k
   if (batch < 1 || m < 1 || n < 1 || k < 1 || batch > most || m > most || n > most || k > most) return TG_UNSUPPORTED;
   Cublas &blas = cublas();
   if (!blas.library.usable() || (dtype != TG_F32 && dtype != TG_F64)) return TG_UNSUPPORTED;
+  const bool single = dtype == TG_F32, packed = single && products_in_bfloat16() && tensor_cores();
+  const int64_t a_count = packed ? (batch - 1) * a_stride + m * k : 0, b_count = packed ? (batch - 1) * b_stride + k * n : 0;
+  Scratch small_a(a_count * int64_t(sizeof(uint16_t))), small_b(b_count * int64_t(sizeof(uint16_t)));
+  if (packed) {
+    if (!small_a.ok() || !small_b.ok() || pack_factors("matmul", a_count, static_cast<const float *>(a), small_a.as<uint16_t>()) != TG_OK ||
+        pack_factors("matmul", b_count, static_cast<const float *>(b), small_b.as<uint16_t>()) != TG_OK)
+      return TG_UNSUPPORTED;
+    a = small_a.as<void>();
+    b = small_b.as<void>();
+  }
   const std::lock_guard<std::mutex> lock(blas.mutex);
   const Turn turn;
   const float one = 1, none = 0;
   const double one64 = 1, none64 = 0;
-  const bool single = dtype == TG_F32;
-  const int type = single ? R_32F : R_64F, compute = !single ? COMPUTE_64F : allow_tf32() ? COMPUTE_32F_FAST_TF32 : COMPUTE_32F;
+  const int result = single ? R_32F : R_64F, type = packed ? R_16BF : result;
+  const int compute = !single ? COMPUTE_64F : !packed && allow_tf32() ? COMPUTE_32F_FAST_TF32 : COMPUTE_32F;
   // It counts columns first: of the same memory it sees the transposes, and c' = op(b)' op(a)'.
   const int status = blas.multiply(blas.handle, transpose_b ? TRANSPOSED : PLAIN, transpose_a ? TRANSPOSED : PLAIN, static_cast<int>(n),
                                    static_cast<int>(m), static_cast<int>(k), single ? static_cast<const void *>(&one) : &one64, b, type,
                                    static_cast<int>(transpose_b ? k : n), b_stride, a, type, static_cast<int>(transpose_a ? m : k),
-                                   a_stride, single ? static_cast<const void *>(&none) : &none64, c, type, static_cast<int>(n), m * n,
+                                   a_stride, single ? static_cast<const void *>(&none) : &none64, c, result, static_cast<int>(n), m * n,
                                    static_cast<int>(batch), compute, ALGORITHM);
   if (status == 0) return TG_OK;
   cudaGetLastError();

@@ -131,18 +131,25 @@ bool expressible(const tg_conv &p) {
          fits(p.h, p.kh, p.stride_h, p.pad_h, p.dilation_h, p.out_h) && fits(p.w, p.kw, p.stride_w, p.pad_w, p.dilation_w, p.out_w);
 }
 
-// The quickest deterministic algorithm among those that ran.
-bool choose(const Performance *performances, int count, Plan *plan) {
+// Algorithms that multiply the factors themselves, not transforms of them, which TensorFloat-32 would round (cudnnConvolution*Algo_t).
+bool multiplies_factors(ConvPass pass, int algorithm) {
+  return pass == ConvPass::forward ? algorithm <= 3 : pass == ConvPass::data ? algorithm <= 1 : algorithm <= 1 || algorithm == 3;
+}
+
+// The quickest deterministic algorithm among those that ran. tensor_float: products of the factors as they are.
+bool choose(ConvPass pass, bool tensor_float, const Performance *performances, int count, Plan *plan) {
   for (int i = 0; i < count; ++i) { // they come sorted by time
     const Performance &found = performances[i];
     if (found.status != 0 || found.determinism != DETERMINISTIC || found.memory > MOST_WORKSPACE) continue;
+    if (tensor_float && !multiplies_factors(pass, found.algorithm)) continue;
     plan->algorithm = found.algorithm;
     return true;
   }
   return false;
 }
 
-Plan make_plan(Cudnn &dnn, ConvPass pass, int64_t dtype, const tg_conv &p, const void *first, const void *second, void *result) {
+Plan make_plan(Cudnn &dnn, ConvPass pass, int64_t dtype, const tg_conv &p, const void *first, const void *second, void *result,
+               bool tensor_float) {
   Plan plan;
   const int type = dtype == TG_F32 ? FLOAT : DOUBLE;
   const auto i = [](int64_t v) { return static_cast<int>(v); };
@@ -157,7 +164,7 @@ Plan make_plan(Cudnn &dnn, ConvPass pass, int64_t dtype, const tg_conv &p, const
                          dnn.set_convolution(plan.convolution, i(p.pad_h), i(p.pad_w), i(p.stride_h), i(p.stride_w), i(p.dilation_h),
                                              i(p.dilation_w), CROSS_CORRELATION, type) == 0 &&
                          dnn.set_groups(plan.convolution, i(p.groups)) == 0 &&
-                         dnn.set_math(plan.convolution, dtype == TG_F32 && !allow_tf32() ? FMA_MATH : DEFAULT_MATH) == 0;
+                         dnn.set_math(plan.convolution, dtype == TG_F32 && !tensor_float && !allow_tf32() ? FMA_MATH : DEFAULT_MATH) == 0;
   // In the order of the functions' parameters: the data pass takes the weights first.
   plan.first = pass == ConvPass::data ? w : x;
   plan.second = pass == ConvPass::forward ? w : y;
@@ -178,11 +185,11 @@ Plan make_plan(Cudnn &dnn, ConvPass pass, int64_t dtype, const tg_conv &p, const
     chosen = workspace.ok() &&
              call.find(dnn.handle, plan.first, first, plan.second, second, plan.convolution, plan.result, result, MOST_ALGORITHMS, &count,
                        performances, workspace.as<void>(), most) == 0 &&
-             choose(performances, count, &plan);
+             choose(pass, tensor_float, performances, count, &plan);
   }
   if (!chosen)
     chosen = call.guess(dnn.handle, plan.first, plan.second, plan.convolution, plan.result, MOST_ALGORITHMS, &count, performances) == 0 &&
-             choose(performances, count, &plan);
+             choose(pass, tensor_float, performances, count, &plan);
   plan.usable =
       chosen && call.workspace(dnn.handle, plan.first, plan.second, plan.convolution, plan.result, plan.algorithm, &plan.workspace) == 0;
   return plan;
@@ -190,20 +197,23 @@ Plan make_plan(Cudnn &dnn, ConvPass pass, int64_t dtype, const tg_conv &p, const
 
 } // namespace
 
-int cudnn_convolution(ConvPass pass, int64_t dtype, const tg_conv &p, const void *first, const void *second, void *result) {
+bool cudnn_serves() { return cudnn().library.usable(); }
+
+int cudnn_convolution(ConvPass pass, int64_t dtype, const tg_conv &p, const void *first, const void *second, void *result,
+                      bool tensor_float) {
   Cudnn &dnn = cudnn();
   if (!dnn.library.usable() || (dtype != TG_F32 && dtype != TG_F64) || !expressible(p)) return TG_UNSUPPORTED;
   const std::lock_guard<std::mutex> lock(dnn.mutex);
   static std::map<Key, Plan> plans;
   Key key(reinterpret_cast<const int64_t *>(&p), reinterpret_cast<const int64_t *>(&p + 1));
-  key.insert(key.end(), {static_cast<int64_t>(pass), dtype, int64_t(allow_tf32())});
+  key.insert(key.end(), {static_cast<int64_t>(pass), dtype, int64_t(allow_tf32()), int64_t(tensor_float)});
   if (pass == ConvPass::data) { // the weights come first
     const void *weights = second;
     second = first;
     first = weights;
   }
   auto found = plans.find(key);
-  if (found == plans.end()) found = plans.emplace(key, make_plan(dnn, pass, dtype, p, first, second, result)).first;
+  if (found == plans.end()) found = plans.emplace(key, make_plan(dnn, pass, dtype, p, first, second, result, tensor_float)).first;
   const Plan &plan = found->second;
   if (!plan.usable) return TG_UNSUPPORTED;
   const Scratch workspace(static_cast<int64_t>(plan.workspace));

@@ -19,6 +19,7 @@ int check(cudaError_t status, const char *what);
 cudaStream_t compute_stream();
 cudaStream_t copy_stream(); // batches on their way to the device (stage.cu)
 int multiprocessors();
+int compute_capability();      // 90 for 9.0
 int64_t shared_memory_limit(); // bytes that one block may ask for
 
 // Captured steps (graph.cu). While one thread captures, its calls are recorded and those of other threads wait.
@@ -111,6 +112,7 @@ void register_softplus(tg_backend *);
 void register_batch_norm(tg_backend *);
 void register_softmax(tg_backend *);
 void register_layer_norm(tg_backend *);
+void register_pool(tg_backend *);
 void register_scale_blur(tg_backend *);
 void register_conv_frame(tg_backend *);
 

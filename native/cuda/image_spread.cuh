@@ -57,13 +57,9 @@ template <class T> __global__ void __launch_bounds__(BLOCK_THREADS) mean_kernel(
     atomicMax(own, ~ordered(low));
     atomicMax(own + 1, ordered(high));
   }
-  block_sums(sum);
   ImageSpread &spread = t.spread[b];
-  if (!last_to_arrive(&spread.arrived, sum, t.shares + b * blocks, block, blocks)) return;
-  sum_shares(t.shares + b * blocks, blocks, sum);
-  if (threadIdx.x > 0) return;
+  if (!image_sums(sum, &spread.arrived, t.shares + b * blocks, block, blocks)) return;
   spread.mean = base + sum[0] / double(t.channels * t.pixels);
-  spread.arrived = 0;
 }
 
 template <class T> __global__ void __launch_bounds__(BLOCK_THREADS) deviation_kernel(SpreadTask<T> t) {
@@ -76,11 +72,7 @@ template <class T> __global__ void __launch_bounds__(BLOCK_THREADS) deviation_ke
     const double off = double(x[i]) - mean;
     sum[0] += off < 0 ? -off : off;
   }
-  block_sums(sum);
-  if (!last_to_arrive(&spread.arrived, sum, t.shares + b * blocks, block, blocks)) return;
-  sum_shares(t.shares + b * blocks, blocks, sum);
-  if (threadIdx.x > 0) return;
-  spread.arrived = 0;
+  if (!image_sums(sum, &spread.arrived, t.shares + b * blocks, block, blocks)) return;
   spread.cap = double(T(4 * sum[0]));
   spread.range = 0;
   for (int64_t c = 0; c < t.channels; ++c) {

@@ -1,6 +1,6 @@
 #include "library.h"
 
-#include "device.h"
+#include "bfloat16.h"
 #include "vendor.h"
 
 #include <cstdlib>
@@ -98,10 +98,15 @@ std::string Library::description() const {
 
 namespace {
 bool tf32 = false;
+thread_local bool bfloat16 = false;
 
 int set_option(int64_t option, int64_t value) {
-  if (option != TG_OPTION_TF32) return fail("unknown option %d", static_cast<int>(option));
-  tf32 = value != 0;
+  if (option == TG_OPTION_TF32)
+    tf32 = value != 0;
+  else if (option == TG_OPTION_BFLOAT16)
+    bfloat16 = value != 0;
+  else
+    return fail("unknown option %d", static_cast<int>(option));
   return TG_OK;
 }
 
@@ -113,6 +118,7 @@ const char *libraries() {
 } // namespace
 
 bool allow_tf32() { return tf32; }
+bool products_in_bfloat16() { return bfloat16; }
 
 void register_libraries(tg_backend *t) {
   t->set_option = set_option;

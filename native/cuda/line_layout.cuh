@@ -1,4 +1,4 @@
-// How the lines of a [outer, n, inner] tensor are brought before threads: tiles of shared memory, and interleaved copies.
+// How the lines of a [outer, n, inner] tensor are brought before threads.
 #pragma once
 
 #include "launch.h"
@@ -20,11 +20,29 @@ inline int lines_per_tile(int64_t n, int64_t bytes_per_sample) {
   return static_cast<int>(fit > 128 ? 128 : fit);
 }
 
+// Walks over the samples of neighbouring dense lines, a block at a time: visit(offset from the first line's begin, line, sample). Without a
+// division at every sample.
+template <class Visit> __device__ inline void each_sample(int64_t n, int64_t count, const Visit &visit) {
+  const int length = static_cast<int>(n), threads = static_cast<int>(blockDim.x), thread = static_cast<int>(threadIdx.x);
+  const int line_step = threads / length, sample_step = threads % length;
+  int line = thread / length, sample = thread % length;
+  for (int64_t k = thread; k < count * n; k += threads) {
+    visit(k, line, sample);
+    line += line_step;
+    sample += sample_step;
+    if (sample >= length) {
+      sample -= length;
+      ++line;
+    }
+  }
+}
+
 // The block's lines, [first, first + blockDim.x), into shared memory and back; every access to global memory is coalesced.
 template <class T> __device__ void load_tile(const tg_lines &g, int64_t first, int64_t lines, const T *x, T *tile) {
   const int64_t count = lines - first < blockDim.x ? lines - first : blockDim.x, pitch = tile_pitch(g.n);
   if (g.inner == 1) {
-    for (int64_t k = threadIdx.x; k < count * g.n; k += blockDim.x) tile[k / g.n * pitch + k % g.n] = x[first * g.n + k];
+    const T *from = x + first * g.n;
+    each_sample(g.n, count, [&](int64_t k, int line, int sample) { tile[line * pitch + sample] = from[k]; });
   } else if (threadIdx.x < count) {
     const int64_t start = line_start(g, first + threadIdx.x, g.n);
     for (int64_t k = 0; k < g.n; ++k) tile[threadIdx.x * pitch + k] = x[start + k * g.inner];
@@ -34,18 +52,13 @@ template <class T> __device__ void load_tile(const tg_lines &g, int64_t first, i
 template <class T> __device__ void store_tile(const tg_lines &g, int64_t first, int64_t lines, const T *tile, T *y) {
   const int64_t count = lines - first < blockDim.x ? lines - first : blockDim.x, pitch = tile_pitch(g.n);
   if (g.inner == 1) {
-    for (int64_t k = threadIdx.x; k < count * g.n; k += blockDim.x) y[first * g.n + k] = tile[k / g.n * pitch + k % g.n];
+    T *to = y + first * g.n;
+    each_sample(g.n, count, [&](int64_t k, int line, int sample) { to[k] = tile[line * pitch + sample]; });
   } else if (threadIdx.x < count) {
     const int64_t start = line_start(g, first + threadIdx.x, g.n);
     for (int64_t k = 0; k < g.n; ++k) y[start + k * g.inner] = tile[threadIdx.x * pitch + k];
   }
 }
-
-// Lines that lie side by side: `width` of them in a plane, samples `step` apart, n samples each.
-struct Interleaved {
-  int64_t width, n, step;
-  __device__ int64_t start(int64_t line) const { return line / width * n * step + line % width; }
-};
 
 constexpr int TRANSPOSE_TILE = 32, TRANSPOSE_ROWS = 8;
 

@@ -197,13 +197,8 @@ __global__ void __launch_bounds__(BLOCK_THREADS) descend_kernel(TvImages<T> p, S
     if (PD) other_next[i] = ys[s], other_next[n + i] = image[e];
   }
   if (PD) return;
-  block_sums(product);
-  double *own = shares + b * p.tiles;
-  if (!last_to_arrive(&state.arrived, product, own, tile, p.tiles)) return;
-  sum_shares(own, p.tiles, product);
-  if (threadIdx.x > 0) return;
+  if (!image_sums(product, &state.arrived, shares + b * p.tiles, tile, p.tiles)) return;
   state.age = product[0] > 0 ? 0 : state.age + levels.count;
-  state.arrived = 0;
 }
 
 // Two generations of duals and of what goes with them.

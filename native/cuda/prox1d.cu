@@ -1,12 +1,12 @@
-// prox1d and its Jacobian product on the GPU: one thread per line. Short lines live in shared memory while they are solved; long dense
-// ones in a transposed copy, so that neighbouring threads read neighbouring addresses; few long ones are cut (line_chunks.cuh). Lines on
-// which the direct algorithm would rescan too often are listed and solved again by the linear taut string.
+// prox1d and its Jacobian product on the GPU: one thread per line. Short lines live in shared memory while they are solved; long dense ones
+// are read where they lie, 16 bytes at a time, which the first-level cache turns into whole lines; few long ones are cut (line_chunks.cuh).
+// Lines on which the direct algorithm would rescan too often are listed and solved again by the linear taut string.
 #include "launch.h"
 
 #include "../kernels/projected_newton.h"
-#include "../kernels/segments.h"
 #include "../kernels/taut_string.h"
 #include "line_chunks.cuh"
+#include "line_ends.cuh"
 #include "prox1d.h"
 
 #include <cstdlib>
@@ -17,6 +17,8 @@ namespace {
 
 constexpr int64_t BUDGET = 12; // visits per sample before the linear solver takes over: 3 is too tight (specification, §3.1)
 constexpr int64_t FALLBACK_THREADS = 2048;
+// Up to here rescanning costs at most this many visits per sample, and no line is given up: one launch does.
+constexpr int64_t SHORT_LINE = 64;
 
 // Width of the edge between samples k - 1 and k of a line.
 template <class T> struct EdgeWidth {
@@ -33,32 +35,105 @@ template <class T> __device__ inline EdgeWidth<T> edges_of(const tg_lines &g, in
 // Lines that the direct algorithm gave up on: their count, then their indices.
 __device__ inline void give_up(int32_t *unfinished, int64_t line) { unfinished[1 + atomicAdd(unfinished, 1)] = static_cast<int32_t>(line); }
 
+// Words of shared memory for the marks of a tile's line: an odd number, as with its samples.
+__host__ __device__ inline int64_t tile_words(int64_t n) { return mark_words(n) | 1; }
+
 template <class T>
 __global__ void prox_tile_kernel(tg_lines g, int64_t lines, const T *x, const T *lambda, const T *weights, T *y, int32_t *unfinished) {
   T *tile = shared_memory<T>();
   const int64_t first = int64_t(blockIdx.x) * blockDim.x, pitch = tile_pitch(g.n);
+  uint32_t *words = shared_memory<uint32_t>(blockDim.x * pitch * int64_t(sizeof(T))) + threadIdx.x * tile_words(g.n);
   load_tile(g, first, lines, x, tile);
+  for (int64_t w = 0; w < mark_words(g.n); ++w) words[w] = 0;
   __syncthreads();
   const int64_t line = first + threadIdx.x;
   if (line < lines) {
     T *own = tile + threadIdx.x * pitch;
-    if (!slope_line(static_cast<int32_t>(g.n), own, 1, edges_of(g, line, lambda, weights), own, 1, BUDGET * g.n + 64))
+    // In place: a sample is never read again after its segment has ended.
+    const int64_t budget = g.n <= SHORT_LINE ? g.n * g.n : BUDGET * g.n + 64;
+    const bool finished = slope_walk<T>(
+        static_cast<int32_t>(g.n), false, [&](int32_t k) { return own[k]; }, edges_of(g, line, lambda, weights),
+        [&](int32_t, int32_t end, T level) {
+          own[end - 1] = level;
+          words[(end - 1) / 32] |= 1u << (end - 1) % 32;
+        },
+        budget);
+    if (finished)
+      fill_segments(g.n, words, 1, own, 1);
+    else
       give_up(unfinished, line);
   }
   __syncthreads();
   store_tile(g, first, lines, tile, y);
 }
 
-// Samples of a line lie `step` apart, lines start `start_step` apart within a plane (interleaved: 1).
-template <class T>
-__global__ void prox_interleaved_kernel(tg_lines g, int64_t lines, Interleaved at, const T *x, const T *lambda, const T *weights, T *y,
-                                        int32_t *unfinished) {
-  for (int64_t line = global_thread(); line < lines; line += all_threads()) {
-    const int64_t start = at.start(line);
-    if (!slope_line(static_cast<int32_t>(g.n), x + start, at.step, edges_of(g, line, lambda, weights), y + start, at.step,
-                    BUDGET * g.n + 64))
-      give_up(unfinished, line);
+// Reads a dense line 16 bytes at a time and keeps the last ones.
+template <class T> struct Buffered {
+  static constexpr int COUNT = 16 / int(sizeof(T));
+  const T *x;
+  int32_t block = -1;
+  T kept[COUNT] = {};
+  __device__ explicit Buffered(const T *x_) : x(x_) {}
+  __device__ T operator()(int32_t k) {
+    if (k / COUNT != block) {
+      block = k / COUNT;
+      const uint4 bytes = *reinterpret_cast<const uint4 *>(x + block * COUNT);
+      memcpy(kept, &bytes, sizeof bytes);
+    }
+    T value = kept[0];
+#pragma unroll
+    for (int i = 1; i < COUNT; ++i) value = k % COUNT == i ? kept[i] : value; // an index would put them into memory
+    return value;
   }
+};
+
+// Lines of [outer, n, inner] where they lie; marks: [lines, words], or, of lines side by side, [words, lines]. Dense lines are left to
+// fill_rows_kernel. Wide: their begins are multiples of 16 bytes.
+template <class T, bool Wide>
+__global__ void prox_lines_kernel(tg_lines g, int64_t lines, const T *x, const T *lambda, const T *weights, T *y, uint32_t *marks,
+                                  int32_t *unfinished) {
+  const bool dense = g.inner == 1;
+  for (int64_t line = global_thread(); line < lines; line += all_threads()) {
+    const int64_t start = line_start(g, line, g.n), step = g.inner;
+    T *out = y + start;
+    Marks ends(dense ? marks + line * mark_words(g.n) : marks + line, dense ? 1 : lines);
+    const auto emit = [&](int32_t, int32_t end, T level) {
+      out[(end - 1) * step] = level;
+      ends.set(end - 1);
+    };
+    bool finished;
+    if (Wide) {
+      Buffered<T> samples(x + start);
+      finished = slope_walk<T>(
+          static_cast<int32_t>(g.n), false, [&](int32_t k) { return samples(k); }, edges_of(g, line, lambda, weights), emit,
+          BUDGET * g.n + 64);
+    } else {
+      finished = slope_walk<T>(
+          static_cast<int32_t>(g.n), false, [&](int32_t k) { return x[start + k * step]; }, edges_of(g, line, lambda, weights), emit,
+          BUDGET * g.n + 64);
+    }
+    ends.flush();
+    if (!finished)
+      give_up(unfinished, line);
+    else if (!dense)
+      fill_segments(g.n, ends.words, ends.step, out, step);
+  }
+}
+
+template <class T>
+int prox_in_place(const tg_lines &g, const T *x, const T *lambda, const T *weights, T *y, uint32_t *marks, int32_t *unfinished) {
+  const int64_t lines = g.outer * g.inner;
+  const bool wide = g.inner == 1 && g.n * int64_t(sizeof(T)) % 16 == 0 && reinterpret_cast<uintptr_t>(x) % 16 == 0;
+  const int status = run_kernel("prox1d", wide ? prox_lines_kernel<T, true> : prox_lines_kernel<T, false>, blocks_for(lines, 64), 64, 0, g,
+                                lines, x, lambda, weights, y, marks, unfinished);
+  if (status != TG_OK || g.inner > 1) return status;
+  return run_kernel("prox1d", fill_rows_kernel<T>, blocks_for(lines * 32), THREADS, 0, g.n, lines, marks, y);
+}
+
+// TAUTGRAD_CUDA_PROX1D=serial: a thread per line whatever the lines, for measurements.
+bool chunked() {
+  const char *wish = std::getenv("TAUTGRAD_CUDA_PROX1D");
+  return !wish || std::strcmp(wish, "serial") != 0;
 }
 
 template <class T>
@@ -77,12 +152,6 @@ __global__ void prox_fallback_kernel(tg_lines g, const T *x, const T *lambda, co
   }
 }
 
-// TAUTGRAD_CUDA_PROX1D=serial: a thread per line whatever the lines, for measurements.
-bool chunked() {
-  const char *wish = std::getenv("TAUTGRAD_CUDA_PROX1D");
-  return !wish || std::strcmp(wish, "serial") != 0;
-}
-
 } // namespace
 
 template <class T> int prox_lines(const tg_lines &g, const T *x, const T *lambda, const T *weights, T *y) {
@@ -90,40 +159,32 @@ template <class T> int prox_lines(const tg_lines &g, const T *x, const T *lambda
   if (total == 0) return TG_OK;
   if (lines > 2147483647 || g.n > 2147483646)
     return fail("prox1d: %lld lines of %lld samples are more than this kernel counts", (long long)lines, (long long)g.n);
+  const int tile_lines = lines_per_tile(g.n, sizeof(T));
+  const int64_t chunk = chunked() ? chunk_length(lines, g.n) : 0,
+                tile_bytes = tile_pitch(g.n) * sizeof(T) + tile_words(g.n) * sizeof(uint32_t);
+  const auto solve_tiles = [&](int32_t *unfinished) {
+    return run_kernel("prox1d", prox_tile_kernel<T>, dim3(static_cast<unsigned>(ceil_div(lines, tile_lines))), tile_lines,
+                      tile_lines * tile_bytes, g, lines, x, lambda, weights, y, unfinished);
+  };
+  if (g.n <= SHORT_LINE) return solve_tiles(nullptr);
+
   // The linear solver's threads share half a gigabyte of work space at most.
   int64_t fallback = (int64_t(1) << 29) / TautStringWorkspace::bytes(g.n);
   fallback = fallback < 1 ? 1 : fallback < FALLBACK_THREADS ? fallback : FALLBACK_THREADS;
   fallback = fallback < lines ? fallback : lines;
-  const int64_t threads = fallback < 64 ? fallback : 64;
-  Scratch list((lines + 1) * static_cast<int64_t>(sizeof(int32_t))), workspace(fallback * TautStringWorkspace::bytes(g.n));
-  if (!list.ok() || !workspace.ok()) return fail("prox1d: out of memory for lines of %lld samples", (long long)g.n);
-  int status = zero(list.as<void>(), sizeof(int32_t), "prox1d");
-  if (status != TG_OK) return status;
-
-  const int tile_lines = lines_per_tile(g.n, sizeof(T));
-  const int64_t chunk = chunked() ? chunk_length(lines, g.n) : 0;
-  if (chunk > 0) {
-    status = prox_chunks(g, chunk, BUDGET, x, lambda, weights, y, list.as<int32_t>());
-  } else if (tile_lines > 0) {
-    status =
-        run_kernel("prox1d", prox_tile_kernel<T>, dim3(static_cast<unsigned>(ceil_div(lines, tile_lines))), tile_lines,
-                   tile_lines * tile_pitch(g.n) * static_cast<int64_t>(sizeof(T)), g, lines, x, lambda, weights, y, list.as<int32_t>());
-  } else if (g.inner == 1 && lines > 1) {
-    Scratch turned(total * static_cast<int64_t>(sizeof(T)));
-    if (!turned.ok()) return fail("prox1d: out of memory for lines of %lld samples", (long long)g.n);
-    T *t = turned.as<T>();
-    status = transpose(x, t, lines, g.n);
-    if (status == TG_OK)
-      status = run_kernel("prox1d", prox_interleaved_kernel<T>, blocks_for(lines, 64), 64, 0, g, lines, Interleaved{lines, g.n, lines}, t,
-                          lambda, weights, t, list.as<int32_t>());
-    if (status == TG_OK) status = transpose(t, y, g.n, lines);
-  } else {
-    status = run_kernel("prox1d", prox_interleaved_kernel<T>, blocks_for(lines, 64), 64, 0, g, lines, Interleaved{g.inner, g.n, g.inner}, x,
-                        lambda, weights, y, list.as<int32_t>());
-  }
+  const int64_t threads = fallback < 64 ? fallback : 64, marks = chunk > 0 || tile_lines > 0 ? 0 : lines * mark_words(g.n);
+  // The marks, then the list of lines that were given up: their count, which is cleared with the marks, and their indices.
+  Scratch notes((marks + 1 + lines) * int64_t(sizeof(uint32_t))), workspace(fallback * TautStringWorkspace::bytes(g.n));
+  if (!notes.ok() || !workspace.ok()) return fail("prox1d: out of memory for lines of %lld samples", (long long)g.n);
+  int32_t *unfinished = notes.as<int32_t>() + marks;
+  int status = zero(notes.as<void>(), (marks + 1) * int64_t(sizeof(uint32_t)), "prox1d");
+  if (status == TG_OK && chunk > 0)
+    status = prox_chunks(g, chunk, BUDGET, x, lambda, weights, y, unfinished);
+  else if (status == TG_OK)
+    status = tile_lines > 0 ? solve_tiles(unfinished) : prox_in_place(g, x, lambda, weights, y, notes.as<uint32_t>(), unfinished);
   if (status != TG_OK) return status;
   return run_kernel("prox1d", prox_fallback_kernel<T>, dim3(static_cast<unsigned>(fallback / threads)),
-                    dim3(static_cast<unsigned>(threads)), 0, g, x, lambda, weights, y, list.as<int32_t>(), workspace.as<unsigned char>());
+                    dim3(static_cast<unsigned>(threads)), 0, g, x, lambda, weights, y, unfinished, workspace.as<unsigned char>());
 }
 
 template int prox_lines<float>(const tg_lines &, const float *, const float *, const float *, float *);
@@ -141,6 +202,34 @@ int prox1d(int64_t dtype, const tg_lines *g, const void *x, const void *lambda, 
 
 // ---- the Jacobian product: means over runs of equal y ----
 
+// As average_runs (kernels/segments.h), in two loops that all lanes of a warp go through together; out may be v.
+template <class T> __device__ inline void average_evenly(int64_t n, const T *y, const T *v, T *out, int64_t step) {
+  double base = 0, sum = 0;
+  int32_t count = 0;
+  T here = n > 0 ? y[0] : T(0);
+  for (int64_t k = 0; k < n; ++k) {
+    const double value = double(v[k * step]);
+    base = count == 0 ? value : base;
+    sum += value - base;
+    ++count;
+    const T next = k + 1 < n ? y[(k + 1) * step] : T(0);
+    if (k + 1 == n || !(next == here)) {
+      out[k * step] = T(base + sum / double(count));
+      sum = 0;
+      count = 0;
+    }
+    here = next;
+  }
+  T mean = 0;
+  here = T(0);
+  for (int64_t k = n - 1; k >= 0; --k) {
+    const T own = y[k * step];
+    if (k + 1 == n || !(own == here)) mean = out[k * step];
+    out[k * step] = mean;
+    here = own;
+  }
+}
+
 template <class T> __global__ void average_tile_kernel(tg_lines g, int64_t lines, const T *y, const T *v, T *out) {
   T *levels = shared_memory<T>();
   const int64_t first = int64_t(blockIdx.x) * blockDim.x, pitch = tile_pitch(g.n);
@@ -150,7 +239,7 @@ template <class T> __global__ void average_tile_kernel(tg_lines g, int64_t lines
   __syncthreads();
   if (first + threadIdx.x < lines) {
     T *own = values + threadIdx.x * pitch;
-    average_runs(g.n, levels + threadIdx.x * pitch, own, own, 1);
+    average_evenly(g.n, levels + threadIdx.x * pitch, own, own, 1);
   }
   __syncthreads();
   store_tile(g, first, lines, values, out);
@@ -159,7 +248,7 @@ template <class T> __global__ void average_tile_kernel(tg_lines g, int64_t lines
 template <class T> __global__ void average_kernel(tg_lines g, int64_t lines, const T *y, const T *v, T *out) {
   for (int64_t line = global_thread(); line < lines; line += all_threads()) {
     const int64_t start = line_start(g, line, g.n);
-    average_runs(g.n, y + start, v + start, out + start, g.inner);
+    average_evenly(g.n, y + start, v + start, out + start, g.inner);
   }
 }
 

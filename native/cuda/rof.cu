@@ -151,13 +151,8 @@ __global__ void __launch_bounds__(BLOCK_THREADS)
       }
   }
   if (PD || done || !last) return;
-  block_sums(product);
-  double *own = p.shares + b * p.blocks * 2;
-  if (!last_to_arrive(&state.arrived, product, own, block, p.blocks)) return;
-  sum_shares(own, p.blocks, product);
-  if (threadIdx.x > 0) return;
+  if (!image_sums(product, &state.arrived, p.shares + b * p.blocks * 2, block, p.blocks)) return;
   state.age = product[0] > 0 ? 0 : state.age + level + 1;
-  state.arrived = 0;
 }
 
 // ---- the certificate: duals are pulled into the ball in double, y is what they give, the gap is a sum of non-negative terms ----
@@ -220,12 +215,7 @@ __global__ void __launch_bounds__(BLOCK_THREADS) certify_kernel(RofProblem<T> p,
     sums[0] += slack > 0 || slack != slack ? slack : 0;
     sums[1] += steep;
   }
-  block_sums(sums);
-  double *own = p.shares + b * p.blocks * 2;
-  if (!last_to_arrive(&state.arrived, sums, own, block, p.blocks)) return;
-  sum_shares(own, p.blocks, sums);
-  if (threadIdx.x > 0) return;
-  state.arrived = 0;
+  if (!image_sums(sums, &state.arrived, p.shares + b * p.blocks * 2, block, p.blocks)) return;
   state.gap = sums[0];
   state.objective = sums[1];
   state.relative = relative_gap(sums[0], sums[1]);

@@ -85,12 +85,7 @@ __global__ void __launch_bounds__(BLOCK_THREADS) begin_kernel(RofSystem q, const
     sums[0] += q.r[e] * q.r[e];
     sums[1] += q.r[e] * q.s[e];
   }
-  block_sums(sums);
-  double *own = q.shares + b * q.blocks * 2;
-  if (!last_to_arrive(&state.arrived, sums, own, block, q.blocks)) return;
-  sum_shares(own, q.blocks, sums);
-  if (threadIdx.x > 0) return;
-  state.arrived = 0;
+  if (!image_sums(sums, &state.arrived, q.shares + b * q.blocks * 2, block, q.blocks)) return;
   state.target = RESIDUAL * RESIDUAL * sums[0];
   state.rho = sums[1];
   state.identity = !(lambda[b] > 0); // also for NaN
@@ -145,12 +140,7 @@ __global__ void __launch_bounds__(BLOCK_THREADS) curvature_kernel(RofSystem q) {
   double sums[1] = {0};
   for (int64_t i = block * BLOCK_THREADS + threadIdx.x; i < q.g.values; i += q.blocks * BLOCK_THREADS)
     sums[0] += q.s[b * q.g.values + i] * q.a[b * q.g.values + i];
-  block_sums(sums);
-  double *own = q.shares + b * q.blocks * 2;
-  if (!last_to_arrive(&state.arrived, sums, own, block, q.blocks)) return;
-  sum_shares(own, q.blocks, sums);
-  if (threadIdx.x > 0) return;
-  state.arrived = 0;
+  if (!image_sums(sums, &state.arrived, q.shares + b * q.blocks * 2, block, q.blocks)) return;
   state.step = state.rho / sums[0];
   if (sums[0] > 0) return;
   state.done = 1;
@@ -170,12 +160,7 @@ __global__ void __launch_bounds__(BLOCK_THREADS) update_kernel(RofSystem q) {
     sums[0] += r * r;
     sums[1] += r * r / q.d[e];
   }
-  block_sums(sums);
-  double *own = q.shares + b * q.blocks * 2;
-  if (!last_to_arrive(&state.arrived, sums, own, block, q.blocks)) return;
-  sum_shares(own, q.blocks, sums);
-  if (threadIdx.x > 0) return;
-  state.arrived = 0;
+  if (!image_sums(sums, &state.arrived, q.shares + b * q.blocks * 2, block, q.blocks)) return;
   state.beta = sums[1] / state.rho;
   state.rho = sums[1];
   if (sums[0] > state.target) return;

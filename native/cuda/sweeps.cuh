@@ -77,8 +77,8 @@ template <class T> __global__ void start_duals_kernel(Sweeps<T> s, const T *init
     const int64_t b = e / n, i = e % n;
     for (int k = 0; k < s.p.axes; ++k) {
       const int64_t at = (b * s.p.axes + k) * n + i;
-      const T v = init && s.has_next(i, k) ? init[at] : T(0);
-      s.u[at] = v == v ? clip(T(s.weight(b, i, k)), v) : T(0);
+      const bool edge = init && s.has_next(i, k) && init[at] == init[at]; // weights are of edges alone
+      s.u[at] = edge ? clip(T(s.weight(b, i, k)), init[at]) : T(0);
     }
   }
 }
@@ -151,12 +151,7 @@ template <class T> __global__ void __launch_bounds__(BLOCK_THREADS) momentum_ker
         product[0] += double((s.ahead[k][e] - now) * (now - s.old[k][e]));
       }
     }
-  block_sums(product);
-  double *own = s.shares + b * s.blocks * 2;
-  if (!last_to_arrive(&state.arrived, product, own, block, s.blocks)) return;
-  sum_shares(own, s.blocks, product);
-  if (threadIdx.x > 0) return;
-  state.arrived = 0;
+  if (!image_sums(product, &state.arrived, s.shares + b * s.blocks * 2, block, s.blocks)) return;
   if (!accelerated || state.plain) return;
   const double next = 0.5 * (1 + sqrt(1 + 4 * state.momentum * state.momentum));
   const bool restart = product[0] > 0;
@@ -223,12 +218,7 @@ __global__ void __launch_bounds__(BLOCK_THREADS)
     sums[0] += slack + 0.5 * (yi - zi) * (yi - zi);
     sums[1] += steep + 0.5 * (xi - yi) * (xi - yi);
   }
-  block_sums(sums);
-  double *own = s.shares + b * s.blocks * 2;
-  if (!last_to_arrive(&state.arrived, sums, own, block, s.blocks)) return;
-  sum_shares(own, s.blocks, sums);
-  if (threadIdx.x > 0) return;
-  state.arrived = 0;
+  if (!image_sums(sums, &state.arrived, s.shares + b * s.blocks * 2, block, s.blocks)) return;
   const double relative = relative_gap(sums[0], sums[1]);
   bool done = !(relative > tolerance); // negated, so that NaN data stops at once
   if (Means) {

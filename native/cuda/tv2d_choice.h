@@ -1,9 +1,9 @@
 // Which way an anisotropic image's gap is closed on the GPU: the whole rule, with every number that it rests on.
 //
 // How many iterations either way takes depends on lambda beside the differences of neighbours; what one costs, on how many pixels and lines
-// share the device. The counts were measured on the CPU, to a relative gap of 1e-6 (specification of the TV layers, §3.2). The costs are
-// PREDICTED for an H200 (bench/gpu-notes.md), not measured: `node bench/gpu.mjs --only choice` measures both ways at every point of the
-// table, and these constants are what to change then.
+// share the device. The counts are those of the CPU backend, means of two images at 96^2 and 512^2 with noise of 25/255 and lambda 0.02 to
+// 1, to a relative gap of 1e-6. The costs are PREDICTED for an H200 (bench/gpu-notes.md), not measured: `node bench/gpu.mjs --only choice`
+// measures both ways at every point of the table, and these constants are what to change then.
 #pragma once
 
 #include "dykstra.h"
@@ -16,7 +16,7 @@ namespace tautgrad::cuda {
 struct TvCounts {
   double ratio, descents, sweeps;
 };
-constexpr TvCounts TV_COUNTS[] = {{0.18, 70, 15}, {0.45, 217, 35}, {0.9, 586, 60}, {1.8, 1000, 74}, {9, 2610, 88}};
+constexpr TvCounts TV_COUNTS[] = {{0.18, 33, 9}, {0.45, 118, 21}, {0.9, 290, 36}, {1.8, 450, 41}, {4.5, 1000, 46}, {9, 1700, 60}};
 
 inline TvCounts tv_counts(double ratio) {
   constexpr int LAST = sizeof TV_COUNTS / sizeof *TV_COUNTS - 1;
@@ -29,26 +29,24 @@ inline TvCounts tv_counts(double ratio) {
   return {ratio, a.descents * std::pow(b.descents / a.descents, t), a.sweeps * std::pow(b.sweeps / a.sweeps, t)};
 }
 
-// Costs in microseconds.
-constexpr double LAUNCH = 2.5;           // a kernel that is queued behind another
-constexpr double TILE_TIME = 6;          // four iterations of one tile by one block, two blocks on a multiprocessor at a time
-constexpr double SAMPLE_VISIT = 0.07;    // a visit of the line solver, waiting for the one before
-constexpr double VISITS = 2;             // per sample
-constexpr double SAMPLE_ISSUED = 1.2e-4; // a sample of a line, where lines fill the device of 132 multiprocessors
-constexpr double PIXEL_MOVED = 1.6e-5;   // the passes over memory of one cycle beside the line solver's, per pixel
+// Costs in microseconds, of 132 multiprocessors where they share the work.
+constexpr double LAUNCH = 2.5;         // a kernel that is queued behind another
+constexpr double TILE_ALONE = 6;       // four iterations of one tile, as fast as it goes
+constexpr double TILE_TOGETHER = 2;    // the same where a multiprocessor has several tiles to go on with
+constexpr double VISIT_ALONE = 0.07;   // a visit of the line solver, waiting for the one before
+constexpr double VISITS = 2;           // per sample
+constexpr double LINE_SAMPLE = 6e-6;   // a sample of a line, where lines fill the device: the walk and the fill
+constexpr double CYCLE_PIXEL = 1.6e-5; // the other passes over memory of one cycle: 64 bytes a pixel
 
 // Four iterations of descent; a cycle of Dykstra's method.
 inline double descent_cost(int64_t batch, int64_t height, int64_t width, int64_t processors) {
   const double tiles = double(batch) * double((height + 31) / 32) * double((width + 31) / 32);
-  return LAUNCH + TILE_TIME * std::ceil(tiles / (2 * double(processors)));
+  return LAUNCH + std::fmax(TILE_ALONE, TILE_TOGETHER * tiles / double(processors));
 }
 inline double sweep_cost(int64_t batch, int64_t height, int64_t width, int64_t processors) {
   const double pixels = double(batch) * double(height) * double(width), share = 132 / double(processors);
-  const auto lines = [&](int64_t n) {
-    const double alone = SAMPLE_VISIT * VISITS * double(n), together = SAMPLE_ISSUED * share * pixels;
-    return 2 * LAUNCH + (alone > together ? alone : together);
-  };
-  return 3 * LAUNCH + lines(width) + lines(height) + PIXEL_MOVED * share * pixels;
+  const auto lines = [&](int64_t n) { return 4 * LAUNCH + std::fmax(VISIT_ALONE * VISITS * double(n), LINE_SAMPLE * share * pixels); };
+  return 3 * LAUNCH + lines(width) + lines(height) + CYCLE_PIXEL * share * pixels;
 }
 
 inline TvWay choose_tv2d(double ratio, int64_t batch, int64_t height, int64_t width, int64_t processors) {

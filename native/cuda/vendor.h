@@ -10,7 +10,10 @@ namespace tautgrad::cuda {
 bool allow_tf32();
 
 enum class ConvPass { forward, data, weights }; // first, second -> result as in backend.h: x, w -> y; dy, w -> dx; x, dy -> dw
-int cudnn_convolution(ConvPass pass, int64_t dtype, const tg_conv &p, const void *first, const void *second, void *result);
+bool cudnn_serves();                            // whether it was found and started
+// tensor_float: the factors are known to fit TensorFloat-32.
+int cudnn_convolution(ConvPass pass, int64_t dtype, const tg_conv &p, const void *first, const void *second, void *result,
+                      bool tensor_float);
 std::string cudnn_description();
 
 int cublas_product(int64_t dtype, int64_t batch, int64_t m, int64_t n, int64_t k, int64_t transpose_a, int64_t transpose_b, const void *a,

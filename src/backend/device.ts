@@ -21,6 +21,7 @@ let cudaStatus: string | undefined;
 
 /** tg_option of native/backend.h. */
 const TF32 = 0;
+const BFLOAT16 = 1;
 let tf32 = false;
 
 /** '' when CUDA can be used, else the reason. Looked up once. */
@@ -99,6 +100,16 @@ export function allowTF32(allow?: boolean): boolean {
   tf32 = allow;
   if (cudaStatus === '') addon.setOption(DEVICE_INDEX.cuda, TF32, Number(allow));
   return tf32;
+}
+
+/** Runs `body`, whose convolutions and matrix products on the GPU round their float32 factors to bfloat16 by themselves. */
+export function withBfloat16Products(body: () => void): void {
+  addon.setOption(DEVICE_INDEX.cuda, BFLOAT16, 1);
+  try {
+    body();
+  } finally {
+    addon.setOption(DEVICE_INDEX.cuda, BFLOAT16, 0);
+  }
 }
 
 const requested = process.env.TAUTGRAD_DEVICE;

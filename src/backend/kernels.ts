@@ -97,6 +97,21 @@ export interface ConvParams {
   groups: number;
 }
 
+/** Mirrors tg_pool. */
+export interface PoolParams {
+  planes: number;
+  h: number;
+  w: number;
+  kh: number;
+  kw: number;
+  strideH: number;
+  strideW: number;
+  padH: number;
+  padW: number;
+  outH: number;
+  outW: number;
+}
+
 /** Mirrors tg_tv2d. */
 export interface Tv2dParams {
   batch: number;
@@ -151,7 +166,7 @@ export const PART_NUMBERS = 7;
 /** float64 numbers of a group in the rates of `adam` and `sgd`. */
 export const RATES = 4;
 
-type Struct = Lines | ConvParams | Tv2dParams | Tv3dParams | RofParams | RadonParams | Parts;
+type Struct = Lines | ConvParams | PoolParams | Tv2dParams | Tv3dParams | RofParams | RadonParams | Parts;
 type Argument = number | Dims | Struct;
 
 const block = addon.arguments;
@@ -194,6 +209,10 @@ function members(value: Struct): number[] {
       v.dilationW,
       v.groups,
     ];
+  }
+  if ('planes' in value) {
+    const v = value;
+    return [v.planes, v.h, v.w, v.kh, v.kw, v.strideH, v.strideW, v.padH, v.padW, v.outH, v.outW];
   }
   if ('volumeDepth' in value) return [value.batch, value.volumeDepth, value.height, value.width, value.method, value.maxIterations];
   if ('rofMethod' in value)
@@ -337,6 +356,12 @@ export const layerNormGradient =
       dbias: Address,
     ]
   >('layer_norm_gradient');
+export const maxPool = kernel<[dtype: D, p: PoolParams, x: Address, y: Address, index: Address]>('max_pool');
+export const maxPoolPick = kernel<[dtype: D, p: PoolParams, index: Address, v: Address, out: Address]>('max_pool_pick');
+export const maxPoolSpread = kernel<[dtype: D, p: PoolParams, index: Address, v: Address, out: Address]>('max_pool_spread');
+export const averagePool = kernel<[dtype: D, p: PoolParams, transposed: number, x: Address, y: Address]>('average_pool');
+export const channelAffine =
+  kernel<[dtype: D, lines: Lines, relu: number, x: Address, mean: Address, scale: Address, bias: Address, y: Address]>('channel_affine');
 export const pttrf = kernel<[dtype: D, lines: Lines, d: Address, e: Address, dOut: Address, lOut: Address, status: Address]>('pttrf');
 export const pttrs = kernel<[dtype: D, lines: Lines, d: Address, l: Address, b: Address, x: Address]>('pttrs');
 export const ptsv = kernel<[dtype: D, lines: Lines, d: Address, e: Address, b: Address, x: Address, status: Address]>('ptsv');

@@ -1,6 +1,6 @@
 /** Batch and layer normalisation. */
 import { underlying } from '../autodiff/index.js';
-import { add, batchNorm, div, layerNorm, mul, relu, reshape, sqrt, sub } from '../ops/index.js';
+import { add, batchNorm, channelAffine, div, layerNorm, mul, sqrt } from '../ops/index.js';
 import { full, outsideScopes, type Tensor, tidy } from '../tensor/index.js';
 import { checkCount } from './conv.js';
 import { Buffer, constantParameter, Module, type Parameter } from './module.js';
@@ -43,7 +43,7 @@ abstract class BatchNorm extends Module {
     return this.#apply(x, false);
   }
 
-  /** relu(forward(x)), in training without a further pass over memory. */
+  /** relu(forward(x)) in one pass. */
   forwardRelu(x: Tensor): Tensor {
     return this.#apply(x, true);
   }
@@ -61,11 +61,8 @@ abstract class BatchNorm extends Module {
         this.#record(mean, variance, x.size / (x.shape[1] as number));
         return y;
       }
-      const perChannel = (v: Tensor): Tensor => reshape(v, [1, -1, ...new Array<number>(x.rank - 2).fill(1)]);
-      const centred = sub(x, perChannel(this.runningMean.value));
       const scale = div(weight, sqrt(add(this.runningVariance.value, this.#epsilon)));
-      const y = add(mul(centred, perChannel(scale)), perChannel(bias));
-      return rectified ? relu(y) : y;
+      return channelAffine(x, this.runningMean.value, scale, bias, { relu: rectified });
     });
   }
 

@@ -1,6 +1,6 @@
 /** What the operation families share: argument conversion, constants, strides. */
 import type { Aval } from '../autodiff/index.js';
-import { device, kernels, precision, recording } from '../backend/index.js';
+import { device, kernels, precision, recording, withBfloat16Products } from '../backend/index.js';
 import {
   broadcastStrides,
   DTYPE_BYTES,
@@ -80,11 +80,21 @@ export function unify(a: Operand, b: Operand, cast: (x: Tensor, dtype: DType) =>
 
 /**
  * Calls a kernel that sums products with the addresses of its factors: those of the tensors, or of copies rounded to bfloat16 when that is
- * the precision of products.
+ * the precision of products. On the GPU the products' kernels round by themselves; `others` says that further kernels read the factors.
  */
-export function withFactors(factors: readonly Tensor[], body: (...addresses: number[]) => void): void {
-  if (precision() === 'float32' || factors[0]?.dtype !== 'float32') {
+export function withFactors(factors: readonly Tensor[], body: (...addresses: number[]) => void, others = false): void {
+  const [first] = factors;
+  if (precision() === 'float32' || first?.dtype !== 'float32') {
     body(...factors.map((t) => t.address));
+    return;
+  }
+  const call = (tensors: readonly Tensor[]): void => {
+    const addresses = tensors.map((t) => t.address);
+    if (first.device === 'cuda') withBfloat16Products(() => body(...addresses));
+    else body(...addresses);
+  };
+  if (first.device === 'cuda' && !others) {
+    call(factors);
     return;
   }
   const rounded = factors.map((t) => {
@@ -92,7 +102,7 @@ export function withFactors(factors: readonly Tensor[], body: (...addresses: num
     kernels.unary(kernels.UnaryOp.roundBfloat16, code(t), t.size, t.address, copy.address);
     return copy;
   });
-  body(...rounded.map((t) => t.address));
+  call(rounded);
   for (const t of rounded) t.dispose();
 }
 

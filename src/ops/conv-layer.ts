@@ -132,11 +132,11 @@ function fusedTranspose(
       withFactors([g, w], (a, b) => kernels.convData(dtype, p, a!, b!, result.address));
     }
   }
-  // The sum is no product: it takes the cotangent as it is, and the fused kernel would sum the rounded one.
-  if (wanted[1] && wanted[2] && precision() === 'float32') {
-    dw = Tensor.empty(ct.dtype, geometry.w);
-    db = Tensor.empty(ct.dtype, [geometry.w[0] as number]);
-    kernels.convWeightsBias(dtype, p, x.address, g.address, dw.address, db.address);
+  // The sum is no product: it takes the cotangent as it is, and the CPU's fused kernel would sum the rounded one.
+  if (wanted[1] && wanted[2] && (precision() === 'float32' || x.device === 'cuda')) {
+    const [weights, bias] = [Tensor.empty(ct.dtype, geometry.w), Tensor.empty(ct.dtype, [geometry.w[0] as number])];
+    [dw, db] = [weights, bias];
+    withFactors([x, g], (a, b) => kernels.convWeightsBias(dtype, p, a!, b!, weights.address, bias.address));
   } else {
     if (wanted[1]) dw = bind1(convWeightsPrimitive, [x, g], geometry);
     if (wanted[2]) db = sum(g, { axes: [0, 2, 3] });

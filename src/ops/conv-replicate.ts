@@ -25,10 +25,11 @@ function part(
       const result = Tensor.empty(a!.dtype, g[output]);
       if (result.size > 0) {
         const p = nativeParams(g);
-        withFactors([a!, b!], (first, second) => {
+        const both = (first?: number, second?: number): void => {
           run(code(a!), p, first!, second!, result.address);
           if (p.n > 0) frame(code(a!), p.n, p.cIn, p.cOut, p.h, p.w, first!, second!, result.address);
-        });
+        };
+        withFactors([a!, b!], both, true);
       }
       return [result];
     },

@@ -7,7 +7,7 @@ import { kernels } from '../backend/index.js';
 import { formatShape, linesAlong, type Shape, sizeOf, Tensor, tidy } from '../tensor/index.js';
 import { broadcastTo, reshape, sumTo } from './broadcast.js';
 import { checkFloat, code } from './common.js';
-import { add, div, maskPositive, mul, sqrt, square, sub } from './elementwise.js';
+import { add, div, maskPositive, mul, relu as positivePart, sqrt, square, sub } from './elementwise.js';
 import { mean } from './reduce.js';
 
 interface NormParams {
@@ -191,11 +191,8 @@ export const layerNormPrimitive = layer.value;
 export const layerNormTangentPrimitive = layer.tangent;
 export const layerNormGradientPrimitive = layer.gradient;
 
-function checkAffine(x: Tensor, weight: Tensor, bias: Tensor, shape: Shape): void {
-  for (const [name, v] of [
-    ['weight', weight],
-    ['bias', bias],
-  ] as const) {
+function checkAffine(x: Tensor, shape: Shape, named: Record<string, Tensor>): void {
+  for (const [name, v] of Object.entries(named)) {
     checkFloat(v, name);
     if (v.dtype !== x.dtype || formatShape(v.shape) !== formatShape(shape))
       throw new RangeError(`Expected ${x.dtype} ${formatShape(shape)} for ${name} but received ${v.dtype} ${formatShape(v.shape)}`);
@@ -206,6 +203,47 @@ function checkEpsilon(epsilon: number): number {
   if (!(epsilon >= 0 && epsilon < Number.POSITIVE_INFINITY))
     throw new RangeError(`Expected a finite number >= 0 for epsilon but received ${String(epsilon)}`);
   return epsilon;
+}
+
+/** Inputs: x [n, c, ...], mean, scale and bias [c]. */
+export const channelAffinePrimitive: Primitive<{ relu: boolean }> = definePrimitive<{ relu: boolean }>({
+  name: 'channelAffine',
+  shape: ([x]) => [{ dtype: x!.dtype, shape: x!.shape }],
+  kernel: (inputs, { relu }) => {
+    const x = inputs[0] as Tensor;
+    const y = Tensor.empty(x.dtype, x.shape);
+    kernels.channelAffine(code(x), linesAlong(x.shape, 1), relu ? 1 : 0, ...addresses<5>([...inputs, y]));
+    return [y];
+  },
+  jvp: (primals, tangents, { relu }) =>
+    jvpFlat(
+      ([x, m, scale, bias]) =>
+        tidy(() => {
+          const [a, b, c] = [m!, scale!, bias!].map((v) => reshape(v, [1, -1, ...new Array<number>(x!.rank - 2).fill(1)]));
+          const y = add(mul(sub(x!, a!), b!), c!);
+          return [relu ? positivePart(y) : y];
+        }),
+      primals,
+      tangents,
+    ),
+});
+
+/**
+ * (x - mean) · scale + bias per channel in one pass over memory, then a ReLU where asked for: batch norm with given statistics.
+ * @param x [n, c, ...]
+ * @param mean [c]
+ * @param scale [c]
+ * @param bias [c]
+ */
+export function channelAffine(x: Tensor, mean: Tensor, scale: Tensor, bias: Tensor, options: { relu?: boolean } = {}): Tensor {
+  checkChannels(x);
+  checkAffine(x, [x.shape[1] as number], { mean, scale, bias });
+  return bind1(channelAffinePrimitive, [x, mean, scale, bias], { relu: options.relu ?? false });
+}
+
+function checkChannels(x: Tensor): void {
+  checkFloat(x);
+  if (x.rank < 2) throw new RangeError(`Expected [n, channels, ...] for x but received shape ${formatShape(x.shape)}`);
 }
 
 export interface BatchNormResult {
@@ -226,9 +264,8 @@ export interface BatchNormResult {
  */
 export function batchNorm(x: Tensor, weight: Tensor, bias: Tensor, options: { epsilon?: number; relu?: boolean } = {}): BatchNormResult {
   const { epsilon = 1e-5, relu = false } = options;
-  checkFloat(x);
-  if (x.rank < 2) throw new RangeError(`Expected [n, channels, ...] for x but received shape ${formatShape(x.shape)}`);
-  checkAffine(x, weight, bias, [x.shape[1] as number]);
+  checkChannels(x);
+  checkAffine(x, [x.shape[1] as number], { weight, bias });
   const [y, m, v] = bind(batchNormPrimitive, [x, weight, bias], { epsilon: checkEpsilon(epsilon), relu }) as [Tensor, Tensor, Tensor];
   return { y, mean: m, variance: v };
 }
@@ -250,7 +287,7 @@ export function layerNorm(x: Tensor, weight: Tensor, bias: Tensor, options: { ep
       `Expected a weight of rank 1 to ${x.rank} for x of shape ${formatShape(x.shape)} but received shape ${formatShape(weight.shape)}`,
     );
   }
-  checkAffine(x, weight, bias, x.shape.slice(x.rank - weight.rank));
+  checkAffine(x, x.shape.slice(x.rank - weight.rank), { weight, bias });
   const outputs = tidy(() => [bind(layerNormPrimitive, [x, weight, bias], { epsilon: checkEpsilon(epsilon), relu: false })[0] as Tensor]);
   return outputs[0] as Tensor;
 }

@@ -176,6 +176,34 @@ describe('cuDNN and cuBLAS', () => {
     expect(onDevice(library, PRODUCTS, { environment, asynchronous: true }).output).toMatch(/^agrees\n/);
   }, 300_000);
 
+  it('take factors rounded to bfloat16: packed, or in TensorFloat-32, which holds them', () => {
+    const environment = {
+      TAUTGRAD_CUDNN: stub('cudnn-half'),
+      TAUTGRAD_CUBLAS: stub('cublas-half', '-DSTUB_CUBLAS'),
+      STUB_REPORT: '1',
+    };
+    const script = `
+      import { ops, randn, seed, setDevice, tidy, train } from $PACKAGE;
+      seed(6);
+      setDevice('cpu');
+      const operands = [randn([2, 9, 6, 7]), randn([12, 9, 3, 3]), randn([3, 20, 30]), randn([30, 17])];
+      const compute = (device) => train.mixedPrecision(() => tidy(() => {
+        setDevice(device);
+        const [x, w, a, b] = operands.map((t) => t.to(device));
+        return [ops.conv2d(x, w, { padding: 1 }), ops.matmul(a, b)].map((t) => t.toTypedArray().slice());
+      }));
+      const [expected, got] = [compute('cpu'), compute('cuda')];
+      const off = expected.map((values, k) => Math.max(...values.map((v, i) => Math.abs(v - got[k][i]))) / Math.max(...values.map(Math.abs)));
+      console.log(off.every((v) => v < 1e-5) ? 'agrees' : off);`;
+    const { output } = onDevice(library, script, { environment });
+    expect(output).toMatch(/^agrees\n/);
+    expect(output).toMatch(/1 forward, .* math 0,/);
+    expect(output).toMatch(/1 products, .* compute 1068\n/);
+    const older = onDevice(library, script, { environment: { ...environment, TAUTGRAD_CUDA_TENSOR_CORES: 'off' } }).output;
+    expect(older).toMatch(/^agrees\n/);
+    expect(older).toMatch(/1 products, .* compute 68\n/);
+  }, 120_000);
+
   it('are part of captured steps', () => {
     const environment = { TAUTGRAD_CUDNN: stub('cudnn-captured'), TAUTGRAD_CUBLAS: stub('cublas-captured', '-DSTUB_CUBLAS') };
     const script = `

@@ -1,6 +1,7 @@
 // Stand-ins for cuDNN, cuBLAS (STUB_CUBLAS) and cuFFT (STUB_CUFFT), for tests of how they are found, called and replaced. They convolve,
-// multiply and transform really, on the host, in the order of the emulated stream. Macros make the broken ones: STUB_VERSION (cuDNN's number), STUB_WITHOUT_GROUPS (a symbol is missing),
-// STUB_REFUSES (no algorithm runs). What was called is counted and printed at the end of the process when STUB_REPORT is set.
+// multiply and transform really, on the host, in the order of the emulated stream. Macros make the broken ones: STUB_VERSION (cuDNN's
+// number), STUB_WITHOUT_GROUPS (a symbol is missing), STUB_REFUSES (no algorithm runs). What was called is counted and printed at the end of the
+// process when STUB_REPORT is set (compute: the last product's, plus 1000 where its factors were bfloat16).
 #include <cmath>
 #include <cstdint>
 #include <cstdio>
@@ -171,8 +172,18 @@ EXPORT int cublasGetVersion_v2(Handle *, int *version) { return *version = 13010
 EXPORT int cublasSetStream_v2(Handle *h, void *stream) { return h->stream = stream, 0; }
 EXPORT int cublasSetWorkspace_v2(Handle *, void *, size_t) { return 0; }
 
-template <class T>
-void multiply(bool ta, bool tb, int m, int n, int k, const T *a, int lda, long long sa, const T *b, int ldb, long long sb, T *c, int ldc,
+struct Bfloat16 {
+  uint16_t bits;
+  explicit operator double() const {
+    const uint32_t word = uint32_t(bits) << 16;
+    float v;
+    std::memcpy(&v, &word, sizeof v);
+    return double(v);
+  }
+};
+
+template <class In, class T>
+void multiply(bool ta, bool tb, int m, int n, int k, const In *a, int lda, long long sa, const In *b, int ldb, long long sb, T *c, int ldc,
               long long sc, int batch) {
   for (int z = 0; z < batch; ++z)
     for (int i = 0; i < m; ++i)
@@ -188,9 +199,12 @@ EXPORT int cublasGemmStridedBatchedEx(Handle *h, int ta, int tb, int m, int n, i
                                       long long sa, const void *b, int, int ldb, long long sb, const void *, void *c, int, int ldc,
                                       long long sc, int batch, int compute, int) {
   ++counts.products;
-  counts.compute = compute;
+  counts.compute = type == 14 ? 1000 + compute : compute;
   enqueue(h->stream, [=] {
-    if (type == 0)
+    if (type == 14)
+      multiply(ta, tb, m, n, k, static_cast<const Bfloat16 *>(a), lda, sa, static_cast<const Bfloat16 *>(b), ldb, sb,
+               static_cast<float *>(c), ldc, sc, batch);
+    else if (type == 0)
       multiply(ta, tb, m, n, k, static_cast<const float *>(a), lda, sa, static_cast<const float *>(b), ldb, sb, static_cast<float *>(c), ldc,
                sc, batch);
     else

@@ -10,6 +10,7 @@ import * as conv from './cases/conv.mjs';
 import { addon, DTYPE_ARRAY, randomState, requireDevice, reseed, size, Tensor } from './cases/draw.mjs';
 import * as elementwise from './cases/elementwise.mjs';
 import * as inverse from './cases/inverse.mjs';
+import * as layers from './cases/layers.mjs';
 import * as linear from './cases/linear.mjs';
 import * as movement from './cases/movement.mjs';
 import * as training from './cases/training.mjs';
@@ -20,7 +21,7 @@ const { values: args } = parseArgs({
   options: { seed: { type: 'string', default: '1' }, rounds: { type: 'string', default: '3' }, only: { type: 'string', default: '' } },
 });
 reseed(Number(args.seed));
-const cases = Object.assign({}, ...[elementwise, movement, linear, conv, training, tv, inverse].map((family) => family.cases));
+const cases = Object.assign({}, ...[elementwise, movement, linear, conv, layers, training, tv, inverse].map((family) => family.cases));
 
 function compute(drawn, device) {
   const holder = ({ dtype, shape, start }) => {

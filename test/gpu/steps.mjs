@@ -180,11 +180,92 @@ await test('TensorFloat-32 keeps 10 bits, and only while it is allowed', () => {
   const exact = error('float32', shapes, options);
   if (!(coarse < 5e-3 && exact < 1e-5)) throw new Error(`off by ${coarse} with it and ${exact} without`);
 });
-await test('products of factors rounded to bfloat16 are those of the CPU', () => {
-  const [shapes, options] = KINDS[0];
-  const worst = train.mixedPrecision(() => error('float32', shapes, options));
-  // A cotangent on the edge between two bfloat16 numbers may fall to either side.
-  if (!(worst < 2e-3)) throw new Error(`off by ${worst}`);
+/** The largest difference of bfloat16 products, relative to each result's largest value, with factors and cotangents that both devices are given. */
+function bfloat16Error() {
+  const kinds = [
+    [{ padding: 1 }, [2, 16, 11, 13], [20, 16, 3, 3]],
+    [
+      {
+        stride: 2,
+        padding: [
+          [1, 1],
+          [2, 2],
+        ],
+        dilation: [1, 2],
+        groups: 2,
+      },
+      [2, 40, 9, 11],
+      [24, 20, 3, 3],
+    ],
+    [
+      {
+        padding: [
+          [0, 1],
+          [1, 0],
+        ],
+      },
+      [3, 70, 6, 6],
+      [65, 70, 2, 2],
+    ],
+    [{ padding: 1, groups: 8 }, [2, 8, 7, 9], [8, 1, 3, 3]],
+    [{ padding: 1 }, [1, 3, 40, 33], [5, 3, 3, 3]],
+  ];
+  const products = [
+    [
+      [3, 5, 4],
+      [4, 6],
+    ],
+    [
+      [2, 70, 90],
+      [2, 90, 130],
+    ],
+    [
+      [1, 33],
+      [33, 1],
+    ],
+  ];
+  seed(4);
+  const drawn = (shape) => randn(shape).toTypedArray().slice();
+  const operands = [...kinds.map(([, x, w]) => [x, w]), ...products].map((shapes) => shapes.map((shape) => [shape, drawn(shape)]));
+  const cotangents = [];
+  const compute = (device) =>
+    train.mixedPrecision(() =>
+      tidy(() => {
+        setDevice(device);
+        const results = [];
+        for (const [k, pair] of operands.entries()) {
+          const [a, b] = pair.map(([shape, values]) => tensor(values, { shape }));
+          const options = kinds[k]?.[0];
+          const multiply = options ? (u, v) => ops.conv2d(u, v, options) : ops.matmul;
+          const y = multiply(a, b);
+          cotangents[k] ??= drawn(y.shape);
+          const g = tensor(cotangents[k], { shape: y.shape });
+          results.push(y, ...grad(([u, v]) => ops.sum(ops.mul(multiply(u, v), g)))([a, b]));
+          if (!options) continue;
+          const bias = tensor(new Float32Array(b.shape[0]).fill(0.1));
+          const layer = ([u, v, c]) => ops.sum(ops.mul(ops.convLayer2d(u, v, c, options), g));
+          results.push(...grad(layer)([a, b, bias]));
+        }
+        return results.map((t) => t.toTypedArray().slice());
+      }),
+    );
+  const expected = compute('cpu');
+  const got = compute('cuda');
+  let worst = 0;
+  for (const [i, a] of expected.entries()) {
+    const scale = a.reduce((m, v) => Math.max(m, Math.abs(v)), 0);
+    for (const [k, v] of a.entries()) worst = Math.max(worst, Math.abs(v - got[i][k]) / scale);
+  }
+  return worst;
+}
+await test('products of factors rounded to bfloat16 are those of the CPU, by tensor cores and without', () => {
+  for (const cores of ['', 'off']) {
+    process.env.TAUTGRAD_CUDA_TENSOR_CORES = cores;
+    const worst = bfloat16Error();
+    if (!(worst < 1e-5)) throw new Error(`off by ${worst}${cores ? ' without tensor cores' : ''}`);
+  }
+  const exact = error('float32', KINDS[0][0], KINDS[0][1]);
+  if (!(exact < 1e-5)) throw new Error(`float32 is off by ${exact} afterwards`);
 });
 console.log(`${passed} passed, ${failed} failed`);
 process.exitCode = failed ? 1 : 0;

@@ -147,6 +147,49 @@ void failing_pivots() {
   CHECK(std::isnan(gx[3]) && std::isnan(gx[43]));
   for (int s = 10; s < 40; ++s) CHECK(status[size_t(s)] == 0 && !std::isnan(gx[size_t(s)]));
 }
+
+// Long general systems, which are cut into chunks: no dominance, zeros on the diagonal, chunks that are singular by themselves, entries of
+// very different size; singular systems are told by the first pivot that vanishes in order.
+void long_general() {
+  check::Random random(9);
+  for (const int64_t n : {4096, 4097, 4343, 4344, 5000, 12345})
+    for (int kind = 0; kind < 6; ++kind) {
+      std::vector<double> dl(static_cast<size_t>(n - 1)), d(static_cast<size_t>(n)), du(dl.size()), b(d.size()), x(d.size(), 7);
+      for (int64_t k = 0; k < n; ++k) {
+        const double size = kind == 4 ? std::pow(10, double(random.below(9)) - 4) : 1;
+        d[size_t(k)] = kind == 1 ? 0 : size * random.normal();
+        b[size_t(k)] = size * random.normal();
+        if (k + 1 == n) continue;
+        dl[size_t(k)] = kind == 1 ? 1 : size * random.normal();
+        du[size_t(k)] = kind == 1 ? 1 : size * random.normal();
+        // Rows 300 .. 302 alone would be singular; the rows around make up for it.
+        if (kind == 2 && k >= 299 && k <= 303) d[size_t(k)] = k == 299 || k == 303 ? 3 : 0, dl[size_t(k)] = du[size_t(k)] = 1;
+        if (kind == 3) d[size_t(k)] = 4, dl[size_t(k)] = du[size_t(k)] = 1;
+      }
+      if (kind == 5) d[size_t(n / 2)] = dl[size_t(n / 2)] = du[size_t(n / 2 - 1)] = 0; // an empty column
+      const tg_lines g{1, n, 1};
+      int32_t status = -1;
+      CHECK(B->gtsv(TG_F64, &g, dl.data(), d.data(), du.data(), b.data(), x.data(), &status) == TG_OK);
+      const bool singular = kind == 5 || (kind == 1 && n % 2 == 1);
+      CHECK((status != 0) == singular);
+      if (singular) {
+        CHECK(status == (kind == 1 ? int32_t(n) : int32_t(n / 2 + 1)) && std::isnan(x[0]) && std::isnan(x[size_t(n - 1)]));
+        continue;
+      }
+      double worst = 0; // componentwise, beside what elimination in order allows
+      double scale = 0;
+      for (double v : x) scale = std::max(scale, std::fabs(v));
+      for (int64_t k = 0; k < n; ++k) {
+        long double r = b[size_t(k)];
+        double row = std::fabs(d[size_t(k)]);
+        r -= (long double)d[size_t(k)] * x[size_t(k)];
+        if (k > 0) r -= (long double)dl[size_t(k - 1)] * x[size_t(k - 1)], row += std::fabs(dl[size_t(k - 1)]);
+        if (k + 1 < n) r -= (long double)du[size_t(k)] * x[size_t(k + 1)], row += std::fabs(du[size_t(k)]);
+        worst = std::max(worst, std::fabs(double(r)) / ((kind == 4 ? 1e5 : row + 1) * (scale + 1)));
+      }
+      CHECK_NEAR(worst, 0, 40 * 2.3e-16);
+    }
+}
 } // namespace
 
 int main() {
@@ -158,6 +201,7 @@ int main() {
     }
   systems<double>({1, 1000000, 1}, 500);
   systems<float>({1, 100000, 1}, 501);
+  long_general();
   against_dense();
   failing_pivots();
   return check::finish("tridiagonal_test");

@@ -1,4 +1,4 @@
-/** Rows of the table of primitives: normalisation. */
+/** Rows of the table of primitives: normalisation, softmax and pooling. */
 import { ops, type Tensor, tensor } from '../../src/index.js';
 import { normal, positive } from '../support/numeric.js';
 import { type Reference, reference } from '../support/reference.js';
@@ -47,6 +47,30 @@ function batchNormRows(): Row[] {
         },
       }),
     ),
+  );
+}
+
+function channelAffineRows(): Row[] {
+  const shapes = [
+    [7, 35],
+    [2, 3, 5],
+    [2, 5, 3, 13],
+  ];
+  return shapes.flatMap((shape) =>
+    [false, true].map((relu): Row => {
+      const n = [shape[1] as number];
+      return {
+        covers: 'channelAffine',
+        label: `channelAffine ${shape}${relu ? ' with ReLU' : ''}`,
+        f: (x, m, s, b) => ops.channelAffine(x as Tensor, m as Tensor, s as Tensor, b as Tensor, { relu }),
+        inputs: () => [normal(shape, 3), normal(n, 4), positive(n, 5), normal(n, 6, 0.3)],
+        expected: (x, m, s, b) =>
+          reference(shape, ([, c], i) => {
+            const y = ((x.data[i] as number) - m.data[c!]!) * s.data[c!]! + b.data[c!]!;
+            return relu ? Math.max(y, 0) : y;
+          }),
+      };
+    }),
   );
 }
 
@@ -151,6 +175,51 @@ function softmaxRows(): Row[] {
   });
 }
 
+function poolRows(): Row[] {
+  // Windows side by side, overlapping, padded, with gaps; planes of one row.
+  const cases: [number[], ops.PoolOptions][] = [
+    [[2, 3, 6, 8], { size: 2 }],
+    [[2, 7, 9], { size: [3, 2], stride: [2, 1], padding: 1 }],
+    [[1, 2, 11, 10], { size: 2, stride: 3 }],
+    [[1, 1, 1, 40], { size: [1, 5], stride: 1, padding: [0, 2] }],
+  ];
+  const two = (v: ops.PerAxis | undefined, d: readonly number[]): readonly number[] =>
+    v === undefined ? d : typeof v === 'number' ? [v, v] : v;
+  return cases.flatMap(([shape, options]): Row[] => {
+    const [h, w] = shape.slice(-2) as [number, number];
+    const [kh, kw] = two(options.size, []) as [number, number];
+    const [sh, sw] = two(options.stride, [kh, kw]) as [number, number];
+    const [ph, pw] = two(options.padding, [0, 0]) as [number, number];
+    const [oh, ow] = [Math.floor((h + 2 * ph - kh) / sh) + 1, Math.floor((w + 2 * pw - kw) / sw) + 1];
+    const out = [...shape.slice(0, -2), oh, ow];
+    const pooled = (x: Reference, combine: (window: number[]) => number): Reference =>
+      reference(out, (_, q) => {
+        const [plane, i, j] = [Math.floor(q / (oh * ow)), Math.floor(q / ow) % oh, q % ow];
+        const window: number[] = [];
+        for (let r = Math.max(i * sh - ph, 0); r < Math.min(i * sh - ph + kh, h); r++)
+          for (let c = Math.max(j * sw - pw, 0); c < Math.min(j * sw - pw + kw, w); c++)
+            window.push(x.data[(plane * h + r) * w + c] as number);
+        return combine(window);
+      });
+    return [
+      {
+        covers: ['maxPool', 'maxPoolPick', 'maxPoolSpread'],
+        label: `maxPool2d ${shape} ${JSON.stringify(options)}`,
+        f: (x) => ops.maxPool2d(x as Tensor, options),
+        inputs: () => [normal(shape, 13)],
+        expected: (x) => pooled(x, (window) => Math.max(...window)),
+      },
+      {
+        covers: 'averagePool',
+        label: `averagePool2d ${shape} ${JSON.stringify(options)}`,
+        f: (x) => ops.averagePool2d(x as Tensor, options),
+        inputs: () => [normal(shape, 14)],
+        expected: (x) => pooled(x, (window) => window.reduce((a, b) => a + b, 0) / (kh * kw)),
+      },
+    ];
+  });
+}
+
 export function normRows(): Row[] {
-  return [...batchNormRows(), ...layerNormRows(), ...softmaxRows()];
+  return [...poolRows(), ...batchNormRows(), ...channelAffineRows(), ...layerNormRows(), ...softmaxRows()];
 }

@@ -85,6 +85,23 @@ template <class T> T exchange(unsigned mask, T value, int source) {
   return result;
 }
 
+// The tensor cores' product (native/cuda/tensor_core.cuh): every lane leaves its factors, then sums up its own four results.
+uint32_t (*warp_factors())[6]; // of the 32 lanes
+inline void multiply_add_bfloat16(float (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2]) {
+  uint32_t(*all)[6] = warp_factors();
+  const int me = lane(), group = me / 4, pair = me % 4;
+  for (int i = 0; i < 4; ++i) all[me][i] = a[i];
+  for (int i = 0; i < 2; ++i) all[me][4 + i] = b[i];
+  warp_barrier(0xffffffffu);
+  for (int e = 0; e < 4; ++e)
+    for (int k = 0; k < 16; ++k) {
+      const uint32_t left = all[group * 4 + k % 8 / 2][e / 2 + k / 8 * 2], right = all[(2 * pair + e % 2) * 4 + k % 8 / 2][4 + k / 8];
+      const auto half = [k](uint32_t word) { return from_word<float>(k % 2 ? word & 0xffff0000u : word << 16); };
+      d[e] += half(left) * half(right);
+    }
+  warp_barrier(0xffffffffu);
+}
+
 } // namespace emulation
 
 #define threadIdx (::emulation::thread_index)

@@ -261,6 +261,10 @@ void warp_barrier(unsigned mask) {
 
 int lane() { return running->thread % 32; }
 uint64_t *warp_slots() { return slots.data() + running->thread / 32 * 32; }
+uint32_t (*warp_factors())[6] {
+  static uint32_t factors[32][32][6];
+  return factors[running->thread / 32];
+}
 unsigned warp_live_mask() {
   const int first = running->thread / 32 * 32, count = threads - first;
   return count >= 32 ? 0xffffffffu : (1u << count) - 1u;
