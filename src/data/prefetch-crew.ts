@@ -72,7 +72,8 @@ export class Crewman {
     try {
       return await answer;
     } finally {
-      if (--this.#waiting === 0) this.#worker.unref();
+      // Not while it is being closed: `close` waits for the thread's end.
+      if (--this.#waiting === 0 && this.#ended === null) this.#worker.unref();
     }
   }
 

@@ -1,9 +1,10 @@
-import { execFile } from 'node:child_process';
+import { execFile, spawnSync } from 'node:child_process';
 import { symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { describe, expect, it } from 'vitest';
 import { deadLeaves, deadLeavesSource, folderSource, makeImage, writeImage } from '../../src/data/index.js';
+import { distFile } from '../support/dist.js';
 import { temporaryFolder } from '../support/folders.js';
 
 // Worker threads need compiled modules.
@@ -141,6 +142,18 @@ describe('prefetchDeadLeaves', () => {
     for (const step of [0, 1, 2]) await expect(loader.batch(step, 4)).rejects.toThrow('Expected 0 to 1 for textured but received 2');
     await loader.close();
   });
+
+  it('a program that closes it while a batch is awaited goes on to its end', () => {
+    const script = `
+      import { data } from ${JSON.stringify(distFile('index.js'))};
+      const source = await data.prefetchDeadLeaves({ patchSize: 16, pictures: 2, pictureSize: 32, workers: 1 });
+      await source.batch(0, 2);
+      source.batch(40, 400).catch(() => {});
+      await source.close();
+      console.log('closed');`;
+    const { status, stdout } = spawnSync(process.execPath, ['--input-type=module', '-e', script], { encoding: 'utf8' });
+    expect([stdout, status]).toEqual(['closed\n', 0]);
+  }, 60_000);
 
   it('can be closed while pictures are painted and waited for', async () => {
     const loader = await prefetchDeadLeaves({ patchSize: 64, pictures: 1, pictureSize: 1200, leaves: { minRadius: 1 }, workers: 3 });
