@@ -123,7 +123,6 @@ void multiply(const tg_conv &p, const Plan &q, const float *in, const float *wei
 void transform_output(const tg_conv &p, const Plan &q, const float *products, const float *mask, int64_t tile_row0, float *dx) {
   constexpr lane_numbers<float> n{};
   const int64_t channels = p.c_in / p.groups, plane = p.h * p.w;
-  const bool far = p.n * p.c_in * plane * 4 > (6 << 20); // dx is in no cache: its rows are fetched while the channel before is written
   for (int64_t o = 0; o < channels; ++o)
     for (int64_t r = 0; r < q.block_rows; ++r) {
       const int64_t row = 8 * (tile_row0 + r), rows = p.h - row < 8 ? p.h - row : 8;
@@ -145,7 +144,7 @@ void transform_output(const tg_conv &p, const Plan &q, const float *products, co
         for (int64_t i = 0; i < rows; ++i) {
           V out[2] = {zip_low(pixels[i][0], pixels[i][1], n), zip_high(pixels[i][0], pixels[i][1], n)};
           const int64_t at = (o * p.h + row + i) * p.w + 2 * j;
-          if (far && o + 1 < channels) {
+          if (o + 1 < channels) { // the next channel's pixels are fetched before they are written
             __builtin_prefetch(dx + at + plane, 1);
             __builtin_prefetch(dx + at + plane + L, 1);
           }

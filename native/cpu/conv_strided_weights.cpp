@@ -51,7 +51,10 @@ void turn_row(const float *row, int64_t plane, int64_t channels, int64_t columns
   }
   for (; j + L <= columns; j += L) {
     V block[L];
-    for (int64_t o = 0; o < L; ++o) block[o] = o < channels ? load(row + o * plane + j) : V{};
+    for (int64_t o = 0; o < L; ++o) {
+      block[o] = o < channels ? load(row + o * plane + j) : V{};
+      if (o < channels) __builtin_prefetch(row + o * plane + j + 4 * columns); // for the next row of tiles
+    }
     transpose_lanes<float>(block);
     for (int i = 0; i < L; ++i) store(out + (j + i) * out_stride, block[i]);
   }

@@ -81,16 +81,21 @@ Plan make_plan(const Correlation<float> &k, int64_t first_row, int64_t first_col
 void transform_input(const Correlation<float> &k, const Plan &p, const float *image, int64_t tile_row0, int64_t tile_column0, float *rows,
                      float *in) {
   const int64_t columns = 4 * p.block_columns + 2, first_column = 4 * tile_column0 + p.first_column, row_elements = p.row_elements;
+  const int64_t inside = first_column < 0 ? 0 : first_column;
   constexpr lane_numbers<float> n{};
   const auto transform = [&](int64_t c, int64_t first) TG_LAMBDA {
     for (int64_t r = 0; r < p.together; ++r) {
       float *six = rows + 6 * r * row_elements;
       for (int i = 0; i < 6; ++i) {
         const int64_t row = 4 * (tile_row0 + first + r) + p.first_row + i;
-        if (row < 0 || row >= k.h)
+        if (row < 0 || row >= k.h) {
           memset(six + i * row_elements, 0, static_cast<size_t>(columns) * sizeof(float));
-        else
-          pack_row(image + (c * k.h + row) * k.width, k.width, first_column, 1, 0, columns, six + i * row_elements);
+          continue;
+        }
+        const float *line = image + (c * k.h + row) * k.width;
+        // The next channel's row, if it was not among the row of tiles before.
+        if (c + 1 < k.in && i >= 2) prefetch_row(line + k.h * k.width + inside, columns < k.width ? columns : k.width);
+        pack_row(line, k.width, first_column, 1, 0, columns, six + i * row_elements);
       }
       for (int64_t j = 0; j < columns; j += L) { // B' from the left, in place: pixels along the lanes
         V d[6];
@@ -137,6 +142,7 @@ void transform_output(const Correlation<float> &k, const Plan &p, const float *p
   const auto transform = [&](int64_t o, int64_t first) TG_LAMBDA {
     each_vector(p, first, [&](int64_t tile, const Piece(&pieces)[PIECES]) TG_LAMBDA {
       const float *in = products + o * p.padded_tiles + tile;
+      const int64_t ahead = o + 1 < k.out ? k.y_h * k.y_width : 0; // the next channel's pixels are fetched before they are written
       V m[6][6], u[4][6];
       for (int i = 0; i < 6; ++i)
         for (int j = 0; j < 6; ++j) m[i][j] = load(in + (6 * i + j) * p.point_out);
@@ -156,6 +162,7 @@ void transform_output(const Correlation<float> &k, const Plan &p, const float *p
             if (bias) d[j] += bias[o];
             if (k.relu) d[j] = d[j] < 0.0f ? V{} : d[j];
             store(target + j * L, d[j]);
+            __builtin_prefetch(target + ahead + j * L, 1);
           }
         }
         return;
@@ -173,6 +180,7 @@ void transform_output(const Correlation<float> &k, const Plan &p, const float *p
         interleave4<float>(d);
         for (int j = 0; j < PIECES; ++j) {
           if (i >= rows[j] || counts[j] <= 0) continue;
+          __builtin_prefetch(y + at[j] + i * k.y_width + ahead, 1);
           if (bias) d[j] += bias[o];
           if (k.relu) d[j] = d[j] < 0.0f ? V{} : d[j];
           const int64_t to = at[j] + i * k.y_width;
