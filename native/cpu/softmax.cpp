@@ -24,6 +24,16 @@ template <class V, class T> TG_INLINE V shift_of(V largest, T infinity) {
 }
 template <class T> constexpr T INF = static_cast<T>(INFINITY);
 
+// exp of numbers that are at most 0 but for rounding, or else infinite: what vector_math<T>::exp does for large arguments and subnormal results
+// is left out (0 instead of a subnormal number).
+template <class T> TG_INLINE vec<T> exp_low(vec<T> x) {
+  using M = vector_math<T>;
+  const T least = sizeof(T) == 4 ? T(-87.3365) : T(-708.396); // the logarithm of the smallest normal number
+  vec<T> k;
+  const vec<T> p = M::reduced_expm1(x < least ? splat(least) : x, k);
+  return x < least ? vec<T>{} : x > T(80) ? splat(static_cast<T>(INFINITY)) : (p + T(1)) * M::pow2(k); // NaN passes
+}
+
 // ---- inner = 1 ----
 
 // f(vector, store) over a line; elements past its end read as `rest` and are not stored.
@@ -69,7 +79,7 @@ template <class T> TG_INLINE double exponentials(const T *x, int64_t n, T &shift
   const T largest = largest_of(x, n), moved = largest < INF<T> && largest > -INF<T> ? largest : T(0);
   shift = moved;
   return sum_row(x, n, -INF<T>, [=](vec<T> v, int64_t k, int64_t count) TG_LAMBDA {
-    const vec<T> e = vector_math<T>::exp(v - moved);
+    const vec<T> e = exp_low<T>(v - moved);
     if (y) put(y + k, e, count);
     return e;
   });
@@ -91,7 +101,7 @@ template <class T> void softmax_gradient_row(const T *y, const T *v, int64_t n, 
   if (log_of_it) {
     const T sum = static_cast<T>(sum_row(v, n, T(0), [](vec<T> u, int64_t, int64_t) TG_LAMBDA { return u; }));
     over_row(y, n, T(0), [=](vec<T> u, int64_t k, int64_t count) TG_LAMBDA {
-      put(out + k, load_filled(v + k, count, T(0)) - vector_math<T>::exp(u) * sum, count);
+      put(out + k, load_filled(v + k, count, T(0)) - exp_low<T>(u) * sum, count);
     });
     return;
   }
@@ -138,7 +148,7 @@ template <class T, int V> struct Columns {
       }
     for (int v = 0; v < V; ++v) shift[v] = shift_of(shift[v], INF<T>);
     sum(total, [&](int64_t k, int v) TG_LAMBDA {
-      const vec<T> e = vector_math<T>::exp(get(x, k, v) - shift[v]);
+      const vec<T> e = exp_low<T>(get(x, k, v) - shift[v]);
       if (y) set(y, k, v, e);
       return e;
     });
@@ -165,7 +175,7 @@ template <class T, int V> void softmax_gradient_columns(const Columns<T, V> &c, 
   vec<T> sum[V];
   if (log_of_it) {
     c.sum(sum, [&](int64_t k, int v) TG_LAMBDA { return c.get(v_, k, v); });
-    c.map(out, [&](int64_t k, int v) TG_LAMBDA { return c.get(v_, k, v) - vector_math<T>::exp(c.get(y, k, v)) * sum[v]; });
+    c.map(out, [&](int64_t k, int v) TG_LAMBDA { return c.get(v_, k, v) - exp_low<T>(c.get(y, k, v)) * sum[v]; });
   } else {
     c.sum(sum, [&](int64_t k, int v) TG_LAMBDA { return c.get(y, k, v) * c.get(v_, k, v); });
     c.map(out, [&](int64_t k, int v) TG_LAMBDA { return c.get(y, k, v) * (c.get(v_, k, v) - sum[v]); });
@@ -266,12 +276,12 @@ int log_sum_exp_gradient(int64_t dtype, const tg_lines *p, const void *x_, const
           const T level = lse[o], factor = v[o];
           T *line = out + o * n;
           over_row(x + o * n, n, T(0),
-                   [=](vec<T> u, int64_t k, int64_t count) TG_LAMBDA { put(line + k, vector_math<T>::exp(u - level) * factor, count); });
+                   [=](vec<T> u, int64_t k, int64_t count) TG_LAMBDA { put(line + k, exp_low<T>(u - level) * factor, count); });
           if (labels) line[labels[o]] -= factor;
         },
         [=](auto columns, int64_t at, int64_t line) {
           columns.map(out + at, [&](int64_t k, int w) TG_LAMBDA {
-            return vector_math<T>::exp(columns.get(x + at, k, w) - columns.get(lse + line, 0, w)) * columns.get(v + line, 0, w);
+            return exp_low<T>(columns.get(x + at, k, w) - columns.get(lse + line, 0, w)) * columns.get(v + line, 0, w);
           });
           if (labels)
             for (int64_t i = 0; i < columns.count; ++i) out[at + i + labels[line + i] * inner] -= v[line + i];

@@ -83,6 +83,10 @@ describe('softmax', () => {
           expect(v).toBeCloseTo(1 / 3, 6);
         });
       }
+      for (const shape of [[3], [3, 1], [3, 20]]) {
+        const infinite = ops.broadcastTo(ops.reshape(tensor([0, Number.POSITIVE_INFINITY, 1]), [3, ...shape.slice(1).map(() => 1)]), shape);
+        expect(new Set(values(ops.logSumExp(infinite, { axis: 0 })))).toEqual(new Set([Number.POSITIVE_INFINITY]));
+      }
       expect(ops.logSumExp(tensor([Number.NEGATIVE_INFINITY, Number.NEGATIVE_INFINITY])).item()).toBe(Number.NEGATIVE_INFINITY);
     });
   });
