@@ -13,9 +13,8 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
-import { startPeer } from './peers/process.mjs';
-
 import { sections as choices } from './gpu/choice.mjs';
+import { startPeer } from './peers/process.mjs';
 
 const api = await import(new URL('../dist/index.js', import.meta.url).href);
 const { allowTF32, data, devices, Generator, grad, memory, models, nn, ops, optim, randn, seed, setDevice, tidy, train, tv } = api;
