@@ -24,8 +24,8 @@ template <class V, class T> TG_INLINE V shift_of(V largest, T infinity) {
 }
 template <class T> constexpr T INF = static_cast<T>(INFINITY);
 
-// exp of numbers that are at most 0 but for rounding, or else infinite: what vector_math<T>::exp does for large arguments and subnormal results
-// is left out (0 instead of a subnormal number).
+// exp of numbers that are at most 0 but for rounding, or else infinite: what vector_math<T>::exp does for large arguments and subnormal
+// results is left out (0 instead of a subnormal number).
 template <class T> TG_INLINE vec<T> exp_low(vec<T> x) {
   using M = vector_math<T>;
   const T least = sizeof(T) == 4 ? T(-87.3365) : T(-708.396); // the logarithm of the smallest normal number
