@@ -1,4 +1,4 @@
-// The direct line solver across SIMD lanes: every lane walks through its own lines.
+// The direct line solver across SIMD lanes: every lane walks through its own lines, or pieces of them (line_pieces.h).
 //
 // Slope form of the taut string's state machine (Condat 2013, in lengths and slopes). An open segment starts after the pull P0 of its first
 // edge
@@ -15,7 +15,7 @@
 // and direction, never on where the walk came from.
 #pragma once
 
-#include "lanes.hpp"
+#include "lane_quads.h"
 #include "line_pieces.h"
 
 namespace tautgrad::cpu::TG_ISA {
