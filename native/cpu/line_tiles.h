@@ -2,7 +2,7 @@
 // same cache sets), and filling each segment backwards from its end.
 #pragma once
 
-#include "lanes.hpp"
+#include "lane_quads.h"
 
 namespace tautgrad::cpu::TG_ISA {
 namespace {

@@ -3,7 +3,7 @@
 // solved again one by one, which settles LAPACK's status.
 #pragma once
 
-#include "lanes.hpp"
+#include "lane_quads.h"
 
 namespace tautgrad::cpu::TG_ISA {
 namespace {
