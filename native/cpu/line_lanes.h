@@ -37,11 +37,11 @@ template <class T> struct UnfinishedLine {
 template <class T> struct LineTile {
   int32_t stride;
   const T *samples;
-  const T *widths;     // or null; with them, samples and widths are preceded by four zeros
-  T *out;              // laid out as samples; without AVX-512, out[-1] is written to
-  PieceList<T> pieces; // what there is to walk
-  int32_t whole;       // the samples of each, if all are whole lines of this length; otherwise 0
-  bool uniform;        // they have one lambda
+  const T *widths;               // or null; with them, samples and widths are preceded by four zeros
+  T *out;                        // laid out as samples; without AVX-512, out[-1] is written to
+  PieceList<T> pieces;           // what there is to walk
+  int32_t whole;                 // the samples of each, if all are whole lines of this length; otherwise 0
+  bool uniform;                  // they have one lambda
   UnfinishedLine<T> *unfinished; // lines that took more than their allowance: a linear-time solver is better at the rest of them
   int32_t unfinished_count;
 };
@@ -273,7 +273,8 @@ private:
     sum_ = L::select(gone, L::splat(0), sum_);
   }
 
-  V sum_, carry_, base_, vmin_, vmax_, length_, min_length_, max_length_, lambda_, min_width_, max_width_, rest_, ceiling_, floor_, slack_, four_;
+  V sum_, carry_, base_, vmin_, vmax_, length_, min_length_, max_length_, lambda_, min_width_, max_width_, rest_, ceiling_, floor_, slack_,
+      four_;
   Pos pos_, stop_;
   M alive_, fresh_;
   int32_t next_, end_;

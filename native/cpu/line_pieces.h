@@ -57,7 +57,8 @@ public:
   static int64_t edges(int64_t n) { return n + 2 * L::width + 4; }
 
   // The line at x (readable for two vectors behind its n samples), which lies at `from` in its tile.
-  RoughLine(int32_t n, const T *x, T lambda, int32_t from, T *edges, T *out) : n_(n), from_(from), x_(x), lambda_(lambda), edge_(edges + 2), out_(out) {}
+  RoughLine(int32_t n, const T *x, T lambda, int32_t from, T *edges, T *out)
+      : n_(n), from_(from), x_(x), lambda_(lambda), edge_(edges + 2), out_(out) {}
 
   // Solves the short pieces and lists the others; false where the line should be walked as a whole.
   bool cut(PieceList<T> &list) const {
