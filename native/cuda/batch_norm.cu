@@ -162,8 +162,8 @@ int channel_affine(int64_t dtype, const tg_lines *p, int64_t relu, const void *x
   return with_real(dtype, "channel_affine", [&](auto tag) {
     using T = typename decltype(tag)::type;
     return run_kernel("channel_affine", channel_affine_kernel<T>, blocks_for(p->outer * p->n * p->inner), THREADS, 0, *p, relu != 0,
-                      static_cast<const T *>(x), static_cast<const T *>(mean), static_cast<const T *>(scale),
-                      static_cast<const T *>(bias), static_cast<T *>(y));
+                      static_cast<const T *>(x), static_cast<const T *>(mean), static_cast<const T *>(scale), static_cast<const T *>(bias),
+                      static_cast<T *>(y));
   });
 }
 

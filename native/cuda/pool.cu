@@ -1,5 +1,5 @@
-// Pooling over windows of the planes of [planes, h, w], a thread per result: the transposed kernels gather from the windows that hold a pixel,
-// in order, instead of adding up what several threads would send there.
+// Pooling over windows of the planes of [planes, h, w], a thread per result: the transposed kernels gather from the windows that hold a
+// pixel, in order, instead of adding up what several threads would send there.
 #include "launch.h"
 
 namespace tautgrad::cuda {

@@ -1,5 +1,5 @@
-// Normalisation, softmax and pooling against loops in float64: channels of one segment and of several, runs and columns, rows, windows of all
-// kinds; NaN stays in its group; numbers far from 0 keep their variance.
+// Normalisation, softmax and pooling against loops in float64: channels of one segment and of several, runs and columns, rows, windows of
+// all kinds; NaN stays in its group; numbers far from 0 keep their variance.
 #include "engine_check.h"
 
 #include <limits>
@@ -58,7 +58,8 @@ template <class T> void batch_norm(const tg_backend *t, const tg_lines &p, uint6
     for (int64_t k = 0; k < total; ++k) {
       const double z = (static_cast<double>(x[at(k)]) - g.mean) * inverse;
       const double passed = relu && !(static_cast<double>(y[at(k)]) > 0) ? 0 : static_cast<double>(dy[at(k)]);
-      edx[at(k)] = static_cast<double>(w[c]) * inverse * (passed - static_cast<double>(sum / total) - z * static_cast<double>(moment / total));
+      edx[at(k)] =
+          static_cast<double>(w[c]) * inverse * (passed - static_cast<double>(sum / total) - z * static_cast<double>(moment / total));
     }
   }
   const double e = precision<T>(), far = 1 + std::fabs(offset); // x itself is known to a rounding error of that size
@@ -160,8 +161,7 @@ template <class T> void pools(const tg_backend *t, const tg_pool &p, uint64_t se
   if (r.below(2)) // ties: the first of the largest wins
     for (int64_t i = 0; i < x.size(); ++i) x[i] = std::floor(x[i]);
   for (int64_t k = 0; k < x.size() / 40; ++k) x[r.below(x.size())] = static_cast<T>(r.below(2) ? -INFINITY : NAN);
-  Buffer<T> y(p.planes * outputs), picked(p.planes * outputs), spread(p.planes * pixels), mean(p.planes * outputs),
-      back(p.planes * pixels);
+  Buffer<T> y(p.planes * outputs), picked(p.planes * outputs), spread(p.planes * pixels), mean(p.planes * outputs), back(p.planes * pixels);
   Buffer<int32_t> index(p.planes * outputs);
   t->max_pool(d, &p, x.data(), y.data(), index.data());
   t->max_pool_pick(d, &p, index.data(), x.data(), picked.data());
