@@ -165,7 +165,7 @@ singular Expected regular matrices for dl, d and du but pivot 5000 of system 0 i
       }
       if (args.includes('--minutes')) expect(output).toMatch(/^loading: left out, 0 minutes are over$/m);
     }
-  }, 180_000);
+  }, 400_000);
 
   it('moves tensors between devices, reads them without blocking, and refuses a mix', () => {
     const { output } = onDevice(`
