@@ -9,6 +9,8 @@
 
 #include "tridiagonal_chunks.h"
 
+#include <limits>
+
 namespace tautgrad::cpu::TG_ISA {
 namespace {
 
@@ -157,11 +159,16 @@ private:
   }
 
   // The rows that the chunks left. Each chunk's two and one that comes from the front determine the unknown before and the chunk's first;
-  // what is left of the third goes on. rows_ then holds the two that determine.
+  // what is left of the third goes on. rows_ then holds the two that determine. A last pivot that is no more than the rounding of what it
+  // is a sum of leaves the decision to elimination in order, too: a singular system seldom ends at exactly 0 (second differences with free
+  // ends: 1 to 5 n roundings; with fixed ends 4e9 and more in double).
   bool join() {
     Row carried = {{1, 0, 0, 0}, 0}; // nothing in front
+    double terms = 1;                // the magnitudes that carried.c[0] is a sum of, together
     for (int64_t c = 0; c < chunks_; ++c) {
       Row r[3] = {carried, rows_[2 * c], rows_[2 * c + 1]};
+      double sizes[3];
+      for (int i = 0; i < 3; ++i) sizes[i] = absolute(double(r[i].c[2]));
       for (int col = 0; col < 2; ++col) {
         int best = col;
         for (int i = col + 1; i < 3; ++i)
@@ -169,9 +176,11 @@ private:
         const Row pivot = r[best];
         r[best] = r[col];
         r[col] = pivot;
+        sizes[best] = sizes[col];
         if (!(absolute(double(pivot.c[col])) > 0)) return false;
         for (int i = col + 1; i < 3; ++i) {
           const T f = r[i].c[col] / pivot.c[col];
+          sizes[i] += absolute(double(f * pivot.c[2]));
           for (int j = col + 1; j < 4; ++j) r[i].c[j] -= f * pivot.c[j];
           r[i].rhs -= f * pivot.rhs;
         }
@@ -179,8 +188,9 @@ private:
       rows_[2 * c] = r[0];
       rows_[2 * c + 1] = r[1];
       carried = {{r[2].c[2], r[2].c[3], 0, 0}, r[2].rhs};
+      terms = sizes[2];
     }
-    if (!(absolute(double(carried.c[0])) > 0)) return false;
+    if (!(absolute(double(carried.c[0])) > double(std::numeric_limits<T>::epsilon()) * 16 * double(n_) * terms)) return false;
     T last = carried.rhs / carried.c[0], behind = 0;
     for (int64_t c = chunks_ - 1; c >= 0; --c) {
       const Row &p = rows_[2 * c], &q = rows_[2 * c + 1];

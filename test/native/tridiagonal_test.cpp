@@ -153,7 +153,7 @@ void failing_pivots() {
 void long_general() {
   check::Random random(9);
   for (const int64_t n : {4096, 4097, 4343, 4344, 5000, 12345})
-    for (int kind = 0; kind < 6; ++kind) {
+    for (int kind = 0; kind < 8; ++kind) {
       std::vector<double> dl(static_cast<size_t>(n - 1)), d(static_cast<size_t>(n)), du(dl.size()), b(d.size()), x(d.size(), 7);
       for (int64_t k = 0; k < n; ++k) {
         const double size = kind == 4 ? std::pow(10, double(random.below(9)) - 4) : 1;
@@ -165,15 +165,18 @@ void long_general() {
         // Rows 300 .. 302 alone would be singular; the rows around make up for it.
         if (kind == 2 && k >= 299 && k <= 303) d[size_t(k)] = k == 299 || k == 303 ? 3 : 0, dl[size_t(k)] = du[size_t(k)] = 1;
         if (kind == 3) d[size_t(k)] = 4, dl[size_t(k)] = du[size_t(k)] = 1;
+        if (kind >= 6) d[size_t(k)] = 2, dl[size_t(k)] = du[size_t(k)] = -1;
       }
+      // Second differences: with free ends they have the constants in their kernel, with fixed ones they are only ill-conditioned.
+      if (kind >= 6) d[0] = d[size_t(n - 1)] = kind == 6 ? 1 : 2;
       if (kind == 5) d[size_t(n / 2)] = dl[size_t(n / 2)] = du[size_t(n / 2 - 1)] = 0; // an empty column
       const tg_lines g{1, n, 1};
       int32_t status = -1;
       CHECK(B->gtsv(TG_F64, &g, dl.data(), d.data(), du.data(), b.data(), x.data(), &status) == TG_OK);
-      const bool singular = kind == 5 || (kind == 1 && n % 2 == 1);
+      const bool singular = kind == 5 || kind == 6 || (kind == 1 && n % 2 == 1);
       CHECK((status != 0) == singular);
       if (singular) {
-        CHECK(status == (kind == 1 ? int32_t(n) : int32_t(n / 2 + 1)) && std::isnan(x[0]) && std::isnan(x[size_t(n - 1)]));
+        CHECK(status == (kind == 5 ? int32_t(n / 2 + 1) : int32_t(n)) && std::isnan(x[0]) && std::isnan(x[size_t(n - 1)]));
         continue;
       }
       double worst = 0; // componentwise, beside what elimination in order allows
