@@ -14,7 +14,9 @@
 namespace tautgrad::cpu::TG_ISA {
 namespace {
 
-enum { LONG_LINE = 8192 }; // samples: from here on a line is cut
+enum { LONG_LINE = 8192 };  // samples: from here on a line is cut
+enum { MEDIUM_LINE = 256 }; // from here on where lines are few: so few that uncut they would leave most lanes idle
+template <class T> constexpr int64_t FEW_LINES = Lanes<T>::width / 4;
 enum class Chunks { solved, apart, out_of_memory };
 
 template <class T> class ChunkedLine {
@@ -169,6 +171,34 @@ template <class T> Chunks prox_long_line(int64_t n, int64_t stride, const T *x, 
   if (result != Chunks::apart) return result;
   chunk *= 4;
   return ChunkedLine<T>(n, stride, x, lambda, weights, y, chunk, chunk / 2, scratch_slot).solve();
+}
+
+// A line that is alone or nearly so: a chunk to a lane, or half as many where those are too short to meet. Not where it is cut at its jumps
+// (line_pieces.h) into pieces enough for all lanes. Chunks of noise meet, most of them, after some 25 samples for each mean difference in
+// lambda; they are made no shorter than `reach` samples for each.
+template <class T>
+Chunks prox_medium_line(int64_t n, int64_t stride, const T *x, T lambda, const T *weights, T *y, int64_t reach, int scratch_slot) {
+  constexpr int64_t lanes = 2 * Lanes<T>::width;
+  constexpr int64_t sums = 16;
+  T parts[sums] = {}, variation = 0;
+  int64_t jumps = 0;
+  for (int64_t k = 1; k < n; k += sums) {
+    const int64_t count = n - k < sums ? n - k : sums;
+    for (int64_t i = 0; i < count; ++i) {
+      const T step = absolute(x[(k + i) * stride] - x[(k + i - 1) * stride]);
+      parts[i] += step;
+      jumps += step > 4 * lambda;
+    }
+    if (!weights && jumps > lanes) return Chunks::apart;
+  }
+  for (const T part : parts) variation += part;
+  for (int64_t count = lanes; count >= lanes / 2; count /= 2) {
+    const int64_t chunk = (n + count - 1) / count;
+    if (!(T(chunk) * variation >= T(reach) * lambda * T(n))) continue;
+    const Chunks result = ChunkedLine<T>(n, stride, x, lambda, weights, y, chunk, chunk, scratch_slot).solve();
+    if (result != Chunks::apart) return result;
+  }
+  return Chunks::apart;
 }
 
 } // namespace

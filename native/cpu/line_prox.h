@@ -127,6 +127,18 @@ public:
            prox_line(p_.n, x_ + at, double(lambda), w, y_ + at, p_.inner, scanned.end, scanned.direction, scanned.previous);
   }
 
+  // Each of a few lines cut into chunks; false where one stays uncut, for whatever reason.
+  bool solve_few_lines() const {
+    const int64_t reach = p_.lines > 1 ? 50 : 25; // all of them must succeed
+    for (int64_t line = 0; line < p_.lines; ++line) {
+      const int64_t at = p_.offset(line);
+      const T *w = weights_ ? weights_ + p_.edge_offset(line) : nullptr;
+      if (prox_medium_line(p_.n, p_.inner, x_ + at, lambda_[line * lambda_stride_], w, y_ + at, reach, SCRATCH_TILE) != Chunks::solved)
+        return false;
+    }
+    return true;
+  }
+
 private:
   // visit(line, its place in the tile, how many lines follow inside the same outer index)
   template <class Visit> void each_run(int64_t first, int64_t count, const Visit &visit) const {
@@ -187,12 +199,13 @@ bool prox_lines(const tg_lines &g, const T *x, const T *lambda, int64_t lambda_s
   const LinePlan<T> plan(g);
   const LineSolver<T> solver(plan, x, lambda, lambda_stride, weights, y);
   int out_of_memory = 0;
-  const bool chunked = g.n >= LONG_LINE;
+  const bool chunked = g.n >= LONG_LINE, few = plan.lines <= FEW_LINES<T> && g.n >= MEDIUM_LINE;
   parallel_for(plan.tiles, [&](int64_t tile) {
     const int64_t first = tile * plan.per_tile, left = plan.lines - first, count = left < plan.per_tile ? left : plan.per_tile;
     before(tile, first, count);
     if (chunked) return;
-    if (!solver.solve_tile(tile)) __atomic_store_n(&out_of_memory, 1, __ATOMIC_RELAXED);
+    // A single tile, then.
+    if (!(few && solver.solve_few_lines()) && !solver.solve_tile(tile)) __atomic_store_n(&out_of_memory, 1, __ATOMIC_RELAXED);
     after(tile, first, count);
   });
   if (!chunked) return out_of_memory == 0;

@@ -286,6 +286,40 @@ template <class T> void long_lines(uint64_t seed) {
     }
   }
 }
+// A few lines of medium length are cut into chunks, a batch of them is not: the same bits.
+template <class T> void few_lines(uint64_t seed) {
+  check::Random random(seed);
+  for (int trial = 0; trial < 400; ++trial) {
+    const int64_t n = 200 + random.below(trial % 4 ? 3000 : 7990), count = 1 + random.below(4), batch = 40;
+    const bool weighted = trial % 5 == 4;
+    const double offset = trial % 7 == 6 ? 1000 : 0, levels = 1 + double(random.below(4)),
+                 shared = std::pow(10, 2.5 * random.uniform() - 1);
+    std::vector<T> x(static_cast<size_t>(batch * n)), lambda(static_cast<size_t>(batch), static_cast<T>(shared));
+    std::vector<T> weights(static_cast<size_t>(batch * (n - 1)), T(1));
+    for (int64_t i = 0; i < batch * n; ++i) x[size_t(i)] = T(offset + levels * double(i % n / 150 % 3) + 0.5 * random.normal());
+    if (trial % 9 == 8) // a smooth stretch
+      for (int64_t i = 0; i < batch * n; ++i)
+        if (i / 400 % 3 == 2) x[size_t(i)] = T(0.003 * double(i % 400));
+    if (trial % 11 == 10) x[size_t(random.below(n))] = std::numeric_limits<T>::quiet_NaN();
+    if (weighted)
+      for (T &w : weights) w = T(random.below(50) == 0 ? 0 : 2 * random.uniform());
+    const auto whole = prox<T>({batch, n, 1}, x, lambda, weighted ? &weights : nullptr);
+    std::vector<T> part(x.begin(), x.begin() + count * n), columns(part.size()), own(lambda.begin(), lambda.begin() + count);
+    std::vector<T> edges(weights.begin(), weights.begin() + count * (n - 1)), beside(edges.size());
+    for (int64_t line = 0; line < count; ++line)
+      for (int64_t k = 0; k < n; ++k) {
+        columns[size_t(k * count + line)] = part[size_t(line * n + k)];
+        if (k + 1 < n) beside[size_t(k * count + line)] = edges[size_t(line * (n - 1) + k)];
+      }
+    const auto y = prox<T>({count, n, 1}, part, own, weighted ? &edges : nullptr);
+    const auto c = prox<T>({1, n, count}, columns, own, weighted ? &beside : nullptr);
+    CHECK(std::memcmp(y.data(), whole.data(), y.size() * sizeof(T)) == 0);
+    bool equal = true;
+    for (int64_t line = 0; line < count; ++line)
+      for (int64_t k = 0; k < n; ++k) equal = equal && std::memcmp(&c[size_t(k * count + line)], &y[size_t(line * n + k)], sizeof(T)) == 0;
+    CHECK(equal);
+  }
+}
 // Smooth lines, which a linear-time solver takes over from the lanes: ramps, waves, parabolas, kinks, steps of quantised values (ties),
 // with jumps, spikes or a little noise. Optimal, against the dynamic programme, and bitwise the same in rows and columns.
 template <class T> void smooth_line(check::Random &random, int64_t n, T *x) {
@@ -388,6 +422,8 @@ template <class T> void rough_lines(uint64_t seed) {
 } // namespace
 
 int main() {
+  few_lines<double>(61);
+  few_lines<float>(62);
   rough_lines<double>(51);
   rough_lines<float>(52);
   long_lines<double>(41);
