@@ -4,6 +4,8 @@
 
 #include "isa.h"
 
+#include <utility>
+
 #if defined(__SSE2__)
 // GCC 12 takes the undefined pass-through operand of some intrinsics for an uninitialised variable.
 #pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
@@ -249,6 +251,16 @@ template <class T> struct LaneMasks : LaneTypes<T> {
 };
 #endif
 
+// What sets without such instructions do lane by lane.
+TG_INLINE int compress_places_singly(int32_t *p, unsigned lanes, int32_t first) {
+  int count = 0;
+  for (; lanes; lanes &= lanes - 1) p[count++] = first + __builtin_ctz(lanes);
+  return count;
+}
+TG_INLINE void expand_singly(int32_t *lanes, unsigned expanded, const int32_t *p) {
+  for (; expanded; expanded &= expanded - 1) lanes[__builtin_ctz(expanded)] = *p++;
+}
+
 // Positions inside a tile, one per lane: int32 beside float lanes; double lanes keep them as (exact) doubles, so that one mask type serves.
 template <class T> struct Lanes;
 
@@ -285,15 +297,11 @@ template <> struct Lanes<float> : LaneMasks<float> {
     return Pos(select(m, moved(V(load_positions(p)), PLACES.expanded, m), V(v)));
   }
 #else
-  static TG_INLINE int compress_places(int32_t *p, M m, int32_t first) {
-    int count = 0;
-    for (unsigned left = bits(m); left; left &= left - 1) p[count++] = first + __builtin_ctz(left);
-    return count;
-  }
+  static TG_INLINE int compress_places(int32_t *p, M m, int32_t first) { return compress_places_singly(p, bits(m), first); }
   static TG_INLINE Pos expand_positions(M m, const int32_t *p, Pos v) {
     int32_t lanes[width];
     store_positions(lanes, v);
-    for (unsigned left = bits(m); left; left &= left - 1) lanes[__builtin_ctz(left)] = *p++;
+    expand_singly(lanes, bits(m), p);
     return load_positions(lanes);
   }
 #endif
@@ -303,6 +311,16 @@ template <> struct Lanes<float> : LaneMasks<float> {
 };
 
 template <> struct Lanes<double> : LaneMasks<double> {
+  template <int Distance, int... I> static TG_INLINE V shifted(V v, std::integer_sequence<int, I...>) {
+    return __builtin_shufflevector(v, V{}, (I < Distance ? width : I - Distance)...);
+  }
+  // Distance 1: the sums over the lanes up to each, with it.
+  template <int Distance> static TG_INLINE V prefix_sums(V v) {
+    if constexpr (Distance < width)
+      return prefix_sums<2 * Distance>(v + shifted<Distance>(v, std::make_integer_sequence<int, width>{}));
+    else
+      return v;
+  }
   typedef V Pos;
   typedef int32_t Index __attribute__((vector_size(REGISTER_BYTES / 2)));
   static TG_INLINE Pos positions(int32_t v) { return splat(v); }
@@ -335,15 +353,11 @@ template <> struct Lanes<double> : LaneMasks<double> {
   }
   static TG_INLINE Pos expand_positions(M m, const int32_t *p, Pos v) { return select(m, moved(load_positions(p), PLACES.expanded, m), v); }
 #else
-  static TG_INLINE int compress_places(int32_t *p, M m, int32_t first) {
-    int count = 0;
-    for (unsigned left = bits(m); left; left &= left - 1) p[count++] = first + __builtin_ctz(left);
-    return count;
-  }
+  static TG_INLINE int compress_places(int32_t *p, M m, int32_t first) { return compress_places_singly(p, bits(m), first); }
   static TG_INLINE Pos expand_positions(M m, const int32_t *p, Pos v) {
     int32_t lanes[width];
     store_positions(lanes, v);
-    for (unsigned left = bits(m); left; left &= left - 1) lanes[__builtin_ctz(left)] = *p++;
+    expand_singly(lanes, bits(m), p);
     return load_positions(lanes);
   }
 #endif

@@ -9,8 +9,6 @@
 
 #include "lanes.hpp"
 
-#include <utility>
-
 namespace tautgrad::cpu::TG_ISA {
 namespace {
 
@@ -181,16 +179,6 @@ private:
   }
   TG_INLINE Block load(int64_t i) const { return load(x_ + i * stride_, stride_); }
 
-  template <int Distance, int... I> static TG_INLINE V shifted(V v, std::integer_sequence<int, I...>) {
-    return __builtin_shufflevector(v, V{}, (I < Distance ? int(W) : I - Distance)...);
-  }
-  template <int Distance> static TG_INLINE V prefix_sums(V v) {
-    if constexpr (Distance < W)
-      return prefix_sums<2 * Distance>(v + shifted<Distance>(v, std::make_integer_sequence<int, W>{}));
-    else
-      return v;
-  }
-
   // The gates k .. k + BLOCK - 1, k >= 2: returns the sum at the last, or sets *alone to the number of samples that must go one by one.
   TG_INLINE double take_block(int64_t k, double sum, int64_t *alone) {
     const Block x = load(k - 1), before = load(k - 2);
@@ -222,7 +210,7 @@ private:
     V steps;
     for (int i = 0; i < W; ++i) steps[i] = i;
     for (int v = 0; v < VECTORS; ++v) {
-      const V slope = x.v[v] - centre_, own_sums = prefix_sums<1>(slope), sums = own_sums + sum;
+      const V slope = x.v[v] - centre_, own_sums = L::prefix_sums<1>(slope), sums = own_sums + sum;
       sum += own_sums[W - 1]; // the only chain from block to block
       L::store(own.slope + tail + v * W, Along == UPPER ? slope : -slope);
       L::store(own.height + tail + 1 + v * W, Along == UPPER ? width_ + sums : width_ - sums);
@@ -263,7 +251,7 @@ private:
   TG_INLINE double total(const Block &x) const {
     V lanes = L::splat(0);
     for (int v = 0; v < VECTORS; ++v) lanes += x.v[v] - centre_;
-    return prefix_sums<1>(lanes)[W - 1];
+    return L::prefix_sums<1>(lanes)[W - 1];
   }
 
   // The last corner of a chain that a new end on its side leaves visible.
@@ -283,7 +271,7 @@ private:
     double below = c.height[c.head];
     for (int v = 0; v < VECTORS; ++v) {
       // Slopes and heights once more, as loading them soon after they were stored would stall.
-      const V slope = Along == UPPER ? x.v[v] - centre_ : centre_ - x.v[v], sums = prefix_sums<1>(slope);
+      const V slope = Along == UPPER ? x.v[v] - centre_ : centre_ - x.v[v], sums = L::prefix_sums<1>(slope);
       const V reach = (below - slope + sums) + (at - double(apex_at_ + v * W) - steps) * slope;
       passed |= L::bits(L::either(L::less(reach, limit), L::equal(reach, limit))) << (v * W);
       below += sums[W - 1];

@@ -81,15 +81,6 @@ private:
     return length;
   }
 
-  template <int Distance, int... I> static TG_INLINE V shifted(V v, std::integer_sequence<int, I...>) {
-    return __builtin_shufflevector(v, V{}, (I < Distance ? int(W) : I - Distance)...);
-  }
-  template <int Distance> static TG_INLINE V prefix_sums(V v) {
-    if constexpr (Distance < W)
-      return prefix_sums<2 * Distance>(v + shifted<Distance>(v, std::make_integer_sequence<int, W>{}));
-    else
-      return v;
-  }
   template <int Half, bool Largest, int... I> static TG_INLINE double extreme(V v, std::integer_sequence<int, I...> lanes) {
     if constexpr (Half == 0) {
       return v[0];
@@ -103,7 +94,7 @@ private:
     const T *from = from_ + length_ * stride_;
     V x, steps;
     for (int i = 0; i < W; ++i) x[i] = double(from[i * stride_]), steps[i] = i + 1;
-    const V sums = prefix_sums<1>(x - base_) + sum_, r = L::splat(1) / (double(length_) + steps), spread = lambda_ * r;
+    const V sums = L::prefix_sums<1>(x - base_) + sum_, r = L::splat(1) / (double(length_) + steps), spread = lambda_ * r;
     const V lo = sums * r - spread, hi = sums * r + spread;
     constexpr auto lanes = std::make_integer_sequence<int, W>{};
     const double most = extreme<W / 2, true>(lo, lanes), least = extreme<W / 2, false>(hi, lanes);

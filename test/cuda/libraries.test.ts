@@ -1,4 +1,4 @@
-/** cuDNN, cuBLAS and cuFFT by stand-ins that compute on the host (vendor-stub.cpp): found, called, cached, captured, refused, replaced. */
+/** cuDNN, cuBLAS and cuFFT by stand-ins that compute on the host (vendor-library.cpp): found, called, cached, captured, refused, replaced. */
 import { execFileSync } from 'node:child_process';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -6,12 +6,12 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { emulatedLibrary, onDevice } from './device.js';
 
-const source = new URL('vendor-stub.cpp', import.meta.url).pathname;
+const source = new URL('vendor-library.cpp', import.meta.url).pathname;
 let folder = '';
 let library = '';
 
 /** Compiles a stand-in. */
-function stub(name: string, ...flags: string[]): string {
+function standIn(name: string, ...flags: string[]): string {
   const path = join(folder, `lib${name}.so`);
   execFileSync(process.env.CXX ?? 'g++', ['-std=c++17', '-O1', '-shared', '-fPIC', ...flags, source, '-o', path, '-ldl']);
   return path;
@@ -98,21 +98,21 @@ const TRANSFORMS = `
 
 describe('cuFFT', () => {
   it('transforms long lines, or all where that is wished, with one plan for each shape', () => {
-    const environment = { TAUTGRAD_CUFFT: stub('cufft-good', '-DSTUB_CUFFT'), STUB_REPORT: '1' };
+    const environment = { TAUTGRAD_CUFFT: standIn('cufft-good', '-DSTANDIN_CUFFT'), STANDIN_REPORT: '1' };
     const { output } = onDevice(library, TRANSFORMS, { environment });
     expect(output).toMatch(/^agrees\ncuFFT 12\.0\.0 \(.*libcufft-good\.so\)\n/);
     // One shape of two types; five transforms a round (two of the slope's), two rounds.
-    expect(output).toContain('stub: 2 plans, 20 transforms');
+    expect(output).toContain('stand-in: 2 plans, 20 transforms');
     const all = onDevice(library, TRANSFORMS, { environment: { ...environment, TAUTGRAD_CUDA_FFT: 'cufft' }, seed: 2 }).output;
     expect(all).toMatch(/^agrees\n/);
-    expect(all).toContain('stub: 8 plans, 80 transforms');
+    expect(all).toContain('stand-in: 8 plans, 80 transforms');
     expect(onDevice(library, TRANSFORMS, { environment: { ...environment, TAUTGRAD_CUDA_FFT: 'own' } }).output).not.toContain('plans');
     const late = { environment: { ...environment, TAUTGRAD_CUDA_FFT: 'cufft' }, asynchronous: true };
     expect(onDevice(library, TRANSFORMS, late).output).toMatch(/^agrees\n/);
   }, 120_000);
 
   it('is part of captured steps, on their stream and in memory that they hold', () => {
-    const environment = { TAUTGRAD_CUFFT: stub('cufft-captured', '-DSTUB_CUFFT'), TAUTGRAD_CUDA_FFT: 'cufft' };
+    const environment = { TAUTGRAD_CUFFT: standIn('cufft-captured', '-DSTANDIN_CUFFT'), TAUTGRAD_CUDA_FFT: 'cufft' };
     const script = `
       import { full, ops, randn, seed, tidy, train } from $PACKAGE;
       import { addon } from $BACKEND;
@@ -137,15 +137,15 @@ describe('cuFFT', () => {
   it.each([
     [
       'too old',
-      ['-DSTUB_VERSION=10200'],
+      ['-DSTANDIN_VERSION=10200'],
       /cuFFT: .*libbroken\.so is not used: version 11 or newer is needed, this one answers 10200; own kernels/,
     ],
-    ['lacking a symbol', ['-DSTUB_WITHOUT_STREAM'], /is not used: it lacks cufftSetStream; own kernels serve/],
-    ['without a plan', ['-DSTUB_REFUSES'], /cuFFT 12\.0\.0/],
+    ['lacking a symbol', ['-DSTANDIN_WITHOUT_STREAM'], /is not used: it lacks cufftSetStream; own kernels serve/],
+    ['without a plan', ['-DSTANDIN_REFUSES'], /cuFFT 12\.0\.0/],
   ])(
     'that is %s leaves the work to our kernels',
     (_, flags, notice) => {
-      const environment = { TAUTGRAD_CUFFT: stub('broken', '-DSTUB_CUFFT', ...flags), TAUTGRAD_CUDA_FFT: 'cufft' };
+      const environment = { TAUTGRAD_CUFFT: standIn('broken', '-DSTANDIN_CUFFT', ...flags), TAUTGRAD_CUDA_FFT: 'cufft' };
       const { output } = onDevice(library, TRANSFORMS, { environment });
       expect(output).toMatch(/^agrees\n/);
       expect(output).toMatch(notice);
@@ -157,15 +157,15 @@ describe('cuFFT', () => {
 describe('cuDNN and cuBLAS', () => {
   it('compute what they can, with the first deterministic algorithm, searched once for each shape', () => {
     const environment = {
-      TAUTGRAD_CUDNN: stub('cudnn-good'),
-      TAUTGRAD_CUBLAS: stub('cublas-good', '-DSTUB_CUBLAS'),
-      STUB_REPORT: '1',
+      TAUTGRAD_CUDNN: standIn('cudnn-good'),
+      TAUTGRAD_CUBLAS: standIn('cublas-good', '-DSTANDIN_CUBLAS'),
+      STANDIN_REPORT: '1',
     };
     const { output, status } = onDevice(library, PRODUCTS, { environment });
     expect(output).toMatch(/^agrees\ncuDNN 9\.24\.0 \(.*libcudnn-good\.so\)\ncuBLAS 13\.1\.0 \(.*libcublas-good\.so\)\n/);
     // Two shapes that cuDNN can express, two types, two rounds; conv2d and the layer's own forward pass share a plan.
-    expect(output).toContain('stub: 16 forward, 8 data, 8 weights, 12 searches, 0 products, math 0,');
-    expect(output).toMatch(/stub: 0 forward, 0 data, 0 weights, 0 searches, 8 products, math -1, compute 70/);
+    expect(output).toContain('stand-in: 16 forward, 8 data, 8 weights, 12 searches, 0 products, math 0,');
+    expect(output).toMatch(/stand-in: 0 forward, 0 data, 0 weights, 0 searches, 8 products, math -1, compute 70/);
     expect(status).toBe(0);
     // Without TF32 float32 has to be float32: FMA_MATH and COMPUTE_32F; with it the default, and COMPUTE_32F_FAST_TF32.
     const single = PRODUCTS.replace("['float32', 'float64']", "['float32']");
@@ -178,9 +178,9 @@ describe('cuDNN and cuBLAS', () => {
 
   it('take factors rounded to bfloat16: packed, or in TensorFloat-32, which holds them', () => {
     const environment = {
-      TAUTGRAD_CUDNN: stub('cudnn-half'),
-      TAUTGRAD_CUBLAS: stub('cublas-half', '-DSTUB_CUBLAS'),
-      STUB_REPORT: '1',
+      TAUTGRAD_CUDNN: standIn('cudnn-half'),
+      TAUTGRAD_CUBLAS: standIn('cublas-half', '-DSTANDIN_CUBLAS'),
+      STANDIN_REPORT: '1',
     };
     const script = `
       import { ops, randn, seed, setDevice, tidy, train } from $PACKAGE;
@@ -205,7 +205,7 @@ describe('cuDNN and cuBLAS', () => {
   }, 120_000);
 
   it('are part of captured steps', () => {
-    const environment = { TAUTGRAD_CUDNN: stub('cudnn-captured'), TAUTGRAD_CUBLAS: stub('cublas-captured', '-DSTUB_CUBLAS') };
+    const environment = { TAUTGRAD_CUDNN: standIn('cudnn-captured'), TAUTGRAD_CUBLAS: standIn('cublas-captured', '-DSTANDIN_CUBLAS') };
     const script = `
       import { ops, randn, seed, tidy, train } from $PACKAGE;
       seed(1);
@@ -226,21 +226,21 @@ describe('cuDNN and cuBLAS', () => {
     [
       'too old',
       'TAUTGRAD_CUDNN',
-      ['-DSTUB_VERSION=8907'],
+      ['-DSTANDIN_VERSION=8907'],
       /libbroken\.so is not used: version 9 or newer is needed, this one answers 8907; own kernels serve/,
     ],
     [
       'lacking a symbol',
       'TAUTGRAD_CUDNN',
-      ['-DSTUB_WITHOUT_GROUPS'],
+      ['-DSTANDIN_WITHOUT_GROUPS'],
       /is not used: it lacks cudnnSetConvolutionGroupCount; own kernels serve/,
     ],
-    ['without an algorithm', 'TAUTGRAD_CUDNN', ['-DSTUB_REFUSES'], /cuDNN 9\.24\.0/],
+    ['without an algorithm', 'TAUTGRAD_CUDNN', ['-DSTANDIN_REFUSES'], /cuDNN 9\.24\.0/],
     ['of another kind', 'TAUTGRAD_CUBLAS', [], /cuBLAS: .* is not used: it lacks cublasCreate_v2; own kernels serve/],
   ])(
     'that are %s leave the work to our kernels',
     (_, variable, flags, notice) => {
-      const { output, status } = onDevice(library, PRODUCTS, { environment: { [variable]: stub('broken', ...flags) } });
+      const { output, status } = onDevice(library, PRODUCTS, { environment: { [variable]: standIn('broken', ...flags) } });
       expect(output).toMatch(/^agrees\n/);
       expect(output).toMatch(notice);
       expect(status).toBe(0);

@@ -10,7 +10,7 @@ import { add, div, mean, mul, sqrt, square, stopGradient, sub } from '../../ops/
 import { type ParameterGroup, projections } from '../../optim/index.js';
 import { type Tensor, tidy } from '../../tensor/index.js';
 import type { Trainer } from '../../train/index.js';
-import { type PatchTrainingOptions, patchTrainer } from '../tvlayers/index.js';
+import { type PatchTrainingOptions, patchTrainer } from '../patch-trainer.js';
 import { describeNetwork } from './load.js';
 import { INITIAL_SR_WEIGHT, type VariationalNetwork } from './network.js';
 import { constraints } from './training.js';

@@ -1,14 +1,15 @@
 /** Training TVflowNET without a single solved flow: Adam on the loss (9) at random times (specification §5). */
-import { type BatchSource, cleanTensor, deriveSeed, type TrainingBatch } from '../../data/index.js';
+import type { BatchSource, TrainingBatch } from '../../data/index.js';
 import { broadcastTo, mul, narrow, pad, reshape } from '../../ops/index.js';
-import { Adam, schedules } from '../../optim/index.js';
 import type { Generator, Tensor } from '../../tensor/index.js';
-import { Trainer, type TrainerOptions } from '../../train/index.js';
+import type { Trainer } from '../../train/index.js';
+import { type PatchTrainingOptions, patchTrainer } from '../patch-trainer.js';
 import { describeFlowNet } from './load.js';
 import { checkLossOptions, type FlowLossOptions, type FlowLossTerms, flowLoss } from './loss.js';
 import type { TVFlowNet } from './network.js';
 
-export interface FlowTrainingOptions {
+export interface FlowTrainingOptions
+  extends Omit<PatchTrainingOptions, 'model' | 'description' | 'loss' | 'settings' | 'patches' | 'randomLabel' | 'groups'> {
   model: TVFlowNet;
   /** Patches with values 0 … 1; their channels count as images of their own. */
   source: BatchSource;
@@ -21,28 +22,17 @@ export interface FlowTrainingOptions {
   timesPerImage?: number;
   /** Default 1, on the network's scale. */
   endTime?: number;
-  steps: number;
-  budgetSeconds?: number;
   /** Peak of the learning rate. Default 5e-4. */
   learningRate?: number;
-  /** Seed of the times. Default 0. */
-  seed?: number;
   /** Weights and variants of the loss; its boundary is the network's. */
   loss?: Omit<FlowLossOptions, 'phiBoundary'>;
-  folder?: string;
-  checkpointSeconds?: number;
-  signal?: AbortSignal;
-  /** Factor on the learning rate. Default: 100 steps of warm-up, then half a cosine down to a hundredth. */
-  schedule?: schedules.Schedule;
-  /** Names the schedule among the settings that a resumed run must share. */
-  scheduleName?: string;
-  /** Accumulation, clipping (default: norm 1), averaging, plateau, evaluation and capturing (see TrainerOptions). */
-  training?: Pick<TrainerOptions<TrainingBatch>, 'accumulate' | 'clipNorm' | 'average' | 'plateau' | 'evaluation' | 'capture'>;
+  /** As in PatchTrainingOptions, but gradients are clipped at norm 1 by default. */
+  training?: NonNullable<PatchTrainingOptions['training']>;
 }
 
 /** A trainer that minimises the loss (9). The log's metrics are its four terms: `temporal`, `tv`, `normalisation`, `initial`. */
 export function flowTrainer(options: FlowTrainingOptions): Trainer<TrainingBatch, Tensor> {
-  const { model, source, batchSize = 8, timesPerImage = 1, endTime = 1, learningRate = 5e-4, seed = 0, steps, budgetSeconds } = options;
+  const { model, batchSize = 8, timesPerImage = 1, endTime = 1, learningRate = 5e-4 } = options;
   if (!Number.isInteger(batchSize) || batchSize < 1)
     throw new RangeError(`Expected an integer >= 1 for batchSize but received ${String(batchSize)}`);
   if (!Number.isInteger(timesPerImage) || timesPerImage < 1 || batchSize % timesPerImage !== 0)
@@ -53,37 +43,15 @@ export function flowTrainer(options: FlowTrainingOptions): Trainer<TrainingBatch
     throw new RangeError(`Expected a finite number > 0 for endTime but received ${String(endTime)}`);
   const { phiBoundary, scale } = model.options;
   const loss = checkLossOptions({ ...options.loss, phiBoundary });
-  const schedule = options.schedule ?? schedules.warmUp(100, schedules.cosine(0.01));
-  return new Trainer<TrainingBatch, Tensor>({
-    clipNorm: 1,
-    ...options.training,
-    model,
+  return patchTrainer({
+    ...options,
     description: describeFlowNet(model),
-    optimizer: new Adam(model.namedParameters(), { learningRate }),
-    steps,
-    ...(budgetSeconds !== undefined && { budgetSeconds }),
-    ...(options.folder !== undefined && { folder: options.folder }),
-    ...(options.checkpointSeconds !== undefined && { checkpointSeconds: options.checkpointSeconds }),
-    ...(options.signal !== undefined && { signal: options.signal }),
     batchSize,
-    schedule: (k, progress) => learningRate * schedule(k, progress),
-    settings: {
-      batchSize,
-      timesPerImage,
-      endTime,
-      learningRate,
-      seed,
-      ...loss,
-      data: source.description,
-      patchSize: source.patchSize,
-      ...(options.scheduleName !== undefined && { schedule: options.scheduleName }),
-      ...(budgetSeconds === undefined ? { steps } : { budgetSeconds }),
-    },
-    batch: (k) => source.batch(k, batchSize / timesPerImage),
-    release: (batch) => batch.release?.(),
-    inputs: cleanTensor,
-    // The times, too, depend on the batch's number alone. Label 9: see `cutBatch`.
-    randomSeed: (number) => deriveSeed(seed, 9, number),
+    patches: batchSize / timesPerImage,
+    learningRate,
+    randomLabel: 9,
+    training: { clipNorm: 1, ...options.training },
+    settings: { timesPerImage, endTime, ...loss },
     loss: (_network, clean, random) => {
       const [n, channels, h, w] = clean.shape as [number, number, number, number];
       const images = reshape(mul(clean, scale), [n * channels, 1, h, w]);

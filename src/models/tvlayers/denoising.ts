@@ -1,91 +1,17 @@
 /** Gaussian denoising: training a residual denoiser on clean patches, applying it, and scoring it. */
-import {
-  addGaussianNoise,
-  type BatchSource,
-  cleanTensor,
-  deriveSeed,
-  type Image,
-  makeImage,
-  type TrainingBatch,
-} from '../../data/index.js';
+import { addGaussianNoise, deriveSeed, type Image, makeImage, type TrainingBatch } from '../../data/index.js';
 import { psnr, ssim } from '../../metrics/index.js';
 import { type Module, TVLayer1d, TVLayer2d } from '../../nn/index.js';
 import { add, clamp, mean, square, sub } from '../../ops/index.js';
-import { Adam, type ParameterGroup, schedules } from '../../optim/index.js';
 import { Tensor, tidy } from '../../tensor/index.js';
-import { type JsonObject, Trainer, type TrainerOptions } from '../../train/index.js';
+import type { Trainer } from '../../train/index.js';
+import { type PatchTrainingOptions, patchTrainer } from '../patch-trainer.js';
 
-export interface DenoisingOptions {
-  model: Module;
-  /** How to make the model again, saved in checkpoints. */
-  description: { name: string; options: JsonObject };
-  source: BatchSource;
+export interface DenoisingOptions extends Omit<PatchTrainingOptions, 'loss' | 'settings' | 'patches' | 'randomLabel'> {
   /** Standard deviation of the noise, for values 0 … 1 (σ = 25 of 255 is 25 / 255). */
   sigma: number;
-  /** Default 16. */
-  batchSize?: number;
-  steps: number;
-  budgetSeconds?: number;
-  /** Peak of the learning rate. Default 1e-3. */
-  learningRate?: number;
-  /** Seed of the noise. Default 0. */
-  seed?: number;
-  folder?: string;
-  checkpointSeconds?: number;
-  signal?: AbortSignal;
-  /** Factor on the learning rate. Default: 100 steps of warm-up, then half a cosine down to a hundredth. */
-  schedule?: schedules.Schedule;
-  /** Names the schedule among the settings that a resumed run must share. Default `cosine`. */
-  scheduleName?: string;
-  /** Learning rates and projections of some parameters. */
-  groups?: readonly ParameterGroup[];
   /** Numbers for the log beside the PSNR. Default: the lambdas of the TV layers. */
   metrics?: () => Record<string, number>;
-  /** Accumulation, clipping, averaging, plateau, evaluation and capturing (see TrainerOptions). */
-  training?: Pick<TrainerOptions<TrainingBatch>, 'accumulate' | 'clipNorm' | 'average' | 'plateau' | 'evaluation' | 'capture'>;
-}
-
-/** What a trainer on clean patches needs, whatever is done to them. */
-export type PatchTrainingOptions = Omit<DenoisingOptions, 'sigma' | 'metrics'> & {
-  /** The number to minimise for clean patches [n, channels, h, w]; the random numbers depend on the batch's number and the seed alone. */
-  loss: TrainerOptions<TrainingBatch, Tensor>['loss'];
-  /** Further settings that a resumed run must share. */
-  settings: JsonObject;
-};
-
-/** A trainer on clean patches with Adam. */
-export function patchTrainer(options: PatchTrainingOptions): Trainer<TrainingBatch, Tensor> {
-  const { model, source, batchSize = 16, learningRate = 1e-3, seed = 0, steps, budgetSeconds } = options;
-  // A hundred steps of warm-up: Adam's first steps move every weight by the full rate, which throws a deep network off.
-  const schedule = options.schedule ?? schedules.warmUp(100, schedules.cosine(0.01));
-  return new Trainer<TrainingBatch, Tensor>({
-    ...options.training,
-    model,
-    description: options.description,
-    optimizer: new Adam(model.namedParameters(), { learningRate, ...(options.groups && { groups: options.groups }) }),
-    steps,
-    ...(budgetSeconds !== undefined && { budgetSeconds }),
-    ...(options.folder !== undefined && { folder: options.folder }),
-    ...(options.checkpointSeconds !== undefined && { checkpointSeconds: options.checkpointSeconds }),
-    ...(options.signal !== undefined && { signal: options.signal }),
-    batchSize,
-    schedule: (k, progress) => learningRate * schedule(k, progress),
-    settings: {
-      ...options.settings,
-      batchSize,
-      learningRate,
-      seed,
-      data: source.description,
-      patchSize: source.patchSize,
-      ...(options.scheduleName !== undefined && { schedule: options.scheduleName }),
-      ...(budgetSeconds === undefined ? { steps } : { budgetSeconds }),
-    },
-    batch: (k) => source.batch(k, batchSize),
-    release: (batch) => batch.release?.(),
-    inputs: cleanTensor,
-    loss: options.loss,
-    randomSeed: (number) => deriveSeed(seed, 2, number),
-  });
 }
 
 /**

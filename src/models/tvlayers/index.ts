@@ -1,11 +1,10 @@
+export { type PatchTrainingOptions, patchTrainer } from '../patch-trainer.js';
 export {
   applyDenoiser,
   type DenoisingOptions,
   denoisingTrainer,
   initialLambdas,
   lambdas,
-  type PatchTrainingOptions,
-  patchTrainer,
   type Score,
   scoreDenoiser,
 } from './denoising.js';

@@ -1,7 +1,7 @@
-// Stand-ins for cuDNN, cuBLAS (STUB_CUBLAS) and cuFFT (STUB_CUFFT), for tests of how they are found, called and replaced. They convolve,
-// multiply and transform really, on the host, in the order of the emulated stream. Macros make the broken ones: STUB_VERSION (cuDNN's
-// number), STUB_WITHOUT_GROUPS (a symbol is missing), STUB_REFUSES (no algorithm runs). What was called is counted and printed at the end of the
-// process when STUB_REPORT is set (compute: the last product's, plus 1000 where its factors were bfloat16).
+// Stand-ins for cuDNN, cuBLAS (STANDIN_CUBLAS) and cuFFT (STANDIN_CUFFT), for tests of how they are found, called and replaced. They convolve,
+// multiply and transform really, on the host, in the order of the emulated stream. Macros make the broken ones: STANDIN_VERSION (cuDNN's
+// number), STANDIN_WITHOUT_GROUPS (a symbol is missing), STANDIN_REFUSES (no algorithm runs). What was called is counted and printed at the end of the
+// process when STANDIN_REPORT is set (compute: the last product's, plus 1000 where its factors were bfloat16).
 #include <cmath>
 #include <cstdint>
 #include <cstdio>
@@ -10,8 +10,8 @@
 #include <dlfcn.h>
 #include <functional>
 
-#ifndef STUB_VERSION
-#define STUB_VERSION 92400
+#ifndef STANDIN_VERSION
+#define STANDIN_VERSION 92400
 #endif
 #define EXPORT extern "C" __attribute__((visibility("default")))
 
@@ -20,9 +20,9 @@ namespace {
 struct Counts {
   int convolutions[3] = {}, searches = 0, products = 0, math = -1, compute = -1, plans = 0, transforms = 0;
   ~Counts() {
-    if (std::getenv("STUB_REPORT") && plans > 0) std::fprintf(stderr, "stub: %d plans, %d transforms\n", plans, transforms);
-    if (std::getenv("STUB_REPORT") && plans == 0)
-      std::fprintf(stderr, "stub: %d forward, %d data, %d weights, %d searches, %d products, math %d, compute %d\n", convolutions[0],
+    if (std::getenv("STANDIN_REPORT") && plans > 0) std::fprintf(stderr, "stand-in: %d plans, %d transforms\n", plans, transforms);
+    if (std::getenv("STANDIN_REPORT") && plans == 0)
+      std::fprintf(stderr, "stand-in: %d forward, %d data, %d weights, %d searches, %d products, math %d, compute %d\n", convolutions[0],
                    convolutions[1], convolutions[2], searches, products, math, compute);
   }
 } counts;
@@ -83,7 +83,7 @@ void convolve(const T *first, const T *second, T *result, const Shape &x, const 
 template <int Pass>
 int run(Handle *h, const void *first, const void *second, void *result, const Shape &x, const Shape &w, const Shape &y,
         const Convolution &c, void *workspace, size_t bytes) {
-#ifdef STUB_REFUSES
+#ifdef STANDIN_REFUSES
   return 3000;
 #endif
   if (bytes != 4096 || !workspace) return 2000; // what the workspace function asked for
@@ -101,7 +101,7 @@ int run(Handle *h, const void *first, const void *second, void *result, const Sh
 }
 
 int algorithms(int requested, int *returned, Performance *found) {
-#ifdef STUB_REFUSES
+#ifdef STANDIN_REFUSES
   return *returned = 0, 3000;
 #endif
   const Performance quick = {0, 0, 0.1f, 64, 0, 0, {}}, steady = {1, 0, 0.2f, 4096, 1, 0, {}}, failed = {7, 3000, -1, 0, 1, 0, {}};
@@ -119,9 +119,9 @@ int workspace_of(int algorithm, size_t *bytes) { return *bytes = 4096, algorithm
 
 } // namespace
 
-#if !defined(STUB_CUBLAS) && !defined(STUB_CUFFT)
-EXPORT size_t cudnnGetVersion() { return STUB_VERSION; }
-EXPORT const char *cudnnGetErrorString(int) { return "stub error"; }
+#if !defined(STANDIN_CUBLAS) && !defined(STANDIN_CUFFT)
+EXPORT size_t cudnnGetVersion() { return STANDIN_VERSION; }
+EXPORT const char *cudnnGetErrorString(int) { return "stand-in error"; }
 EXPORT int cudnnCreate(Handle **h) { return *h = new Handle, 0; }
 EXPORT int cudnnSetStream(Handle *h, void *stream) { return h->stream = stream, 0; }
 EXPORT int cudnnCreateTensorDescriptor(Shape **d) { return *d = new Shape, 0; }
@@ -141,13 +141,13 @@ EXPORT int cudnnSetConvolution2dDescriptor(Convolution *c, int ph, int pw, int s
   c->pad[0] = ph, c->pad[1] = pw, c->stride[0] = sh, c->stride[1] = sw, c->dilation[0] = dh, c->dilation[1] = dw;
   return mode == 1 ? 0 : 2000;
 }
-#ifndef STUB_WITHOUT_GROUPS
+#ifndef STANDIN_WITHOUT_GROUPS
 EXPORT int cudnnSetConvolutionGroupCount(Convolution *c, int groups) { return c->groups = groups, 0; }
 #endif
 EXPORT int cudnnSetConvolutionMathType(Convolution *c, int math) { return c->math = math, 0; }
 EXPORT int cudnnDestroyConvolutionDescriptor(Convolution *c) { return delete c, 0; }
 
-#define STUB_PASS(Pass, Run, Find, Guess, Workspace, x, w, y)                                                                              \
+#define STANDIN_PASS(Pass, Run, Find, Guess, Workspace, x, w, y)                                                                              \
   EXPORT int Run(Handle *h, const void *, Shape *a, const void *first, Shape *b, const void *second, Convolution *c, int, void *ws,       \
                  size_t bytes, const void *, Shape *r, void *result) {                                                                     \
     return run<Pass>(h, first, second, result, *x, *w, *y, *c, ws, bytes);                                                                 \
@@ -160,13 +160,13 @@ EXPORT int cudnnDestroyConvolutionDescriptor(Convolution *c) { return delete c, 
   EXPORT int Workspace(Handle *, Shape *, Shape *, Convolution *, Shape *, int algorithm, size_t *bytes) {                                 \
     return workspace_of(algorithm, bytes);                                                                                                 \
   }
-STUB_PASS(0, cudnnConvolutionForward, cudnnFindConvolutionForwardAlgorithmEx, cudnnGetConvolutionForwardAlgorithm_v7,
+STANDIN_PASS(0, cudnnConvolutionForward, cudnnFindConvolutionForwardAlgorithmEx, cudnnGetConvolutionForwardAlgorithm_v7,
           cudnnGetConvolutionForwardWorkspaceSize, a, b, r)
-STUB_PASS(1, cudnnConvolutionBackwardData, cudnnFindConvolutionBackwardDataAlgorithmEx, cudnnGetConvolutionBackwardDataAlgorithm_v7,
+STANDIN_PASS(1, cudnnConvolutionBackwardData, cudnnFindConvolutionBackwardDataAlgorithmEx, cudnnGetConvolutionBackwardDataAlgorithm_v7,
           cudnnGetConvolutionBackwardDataWorkspaceSize, r, a, b)
-STUB_PASS(2, cudnnConvolutionBackwardFilter, cudnnFindConvolutionBackwardFilterAlgorithmEx, cudnnGetConvolutionBackwardFilterAlgorithm_v7,
+STANDIN_PASS(2, cudnnConvolutionBackwardFilter, cudnnFindConvolutionBackwardFilterAlgorithmEx, cudnnGetConvolutionBackwardFilterAlgorithm_v7,
           cudnnGetConvolutionBackwardFilterWorkspaceSize, a, r, b)
-#elif defined(STUB_CUBLAS)
+#elif defined(STANDIN_CUBLAS)
 EXPORT int cublasCreate_v2(Handle **h) { return *h = new Handle, 0; }
 EXPORT int cublasGetVersion_v2(Handle *, int *version) { return *version = 130100, 0; }
 EXPORT int cublasSetStream_v2(Handle *h, void *stream) { return h->stream = stream, 0; }
@@ -256,13 +256,13 @@ template <class T> int transform(int plan, void *from, void *to, int direction, 
   return 0;
 }
 } // namespace
-EXPORT int cufftGetVersion(int *version) { return *version = STUB_VERSION == 92400 ? 12000 : STUB_VERSION, 0; }
+EXPORT int cufftGetVersion(int *version) { return *version = STANDIN_VERSION == 92400 ? 12000 : STANDIN_VERSION, 0; }
 EXPORT int cufftCreate(int *plan) { return *plan = ++counts.plans, 0; }
 EXPORT int cufftDestroy(int) { return 0; }
 EXPORT int cufftSetAutoAllocation(int plan, int automatic) { return transforms[plan].own_memory = automatic != 0, 0; }
 EXPORT int cufftMakePlanMany64(int plan, int rank, long long *n, long long *, long long istride, long long idist, long long *,
                                long long ostride, long long odist, int type, long long batch, size_t *work) {
-#ifdef STUB_REFUSES
+#ifdef STANDIN_REFUSES
   return 5;
 #endif
   transforms[plan].n = *n;
@@ -272,7 +272,7 @@ EXPORT int cufftMakePlanMany64(int plan, int rank, long long *n, long long *, lo
   return rank == 1 && istride == 1 && ostride == 1 && idist == *n && odist == *n ? 0 : 5;
 }
 EXPORT int cufftSetWorkArea(int plan, void *work) { return transforms[plan].work = work, 0; }
-#ifndef STUB_WITHOUT_STREAM
+#ifndef STANDIN_WITHOUT_STREAM
 EXPORT int cufftSetStream(int plan, void *stream) { return transforms[plan].stream = stream, 0; }
 #endif
 EXPORT int cufftExecC2C(int plan, void *from, void *to, int direction) { return transform<float>(plan, from, to, direction, 0x29); }
